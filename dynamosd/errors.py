@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One exception root; the class carries the exit code that the programs end with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DynamosError(Exception):
+    """Something the operator must know, as one line: what, where, and what to do about it.
+
+    Attributes:
+        exit_code: what a program exits with when this error ends it.
+        code: a stable word for ``-o json``.
+        hint: what to do about it; shown after the message.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(DynamosError):
+    """A file or a name the operator gave is wrong."""
+
+    code = "invalid"
+
+
+class UsageError(DynamosError):
+    """The command line is wrong."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class NotSupported(DynamosError):
+    """This machine cannot do it: the kernel, its configuration, or a missing tool."""
+
+    exit_code = 4
+    code = "not_supported"
+
+
+class Unreachable(DynamosError):
+    """The daemon or the kernel module does not answer, or we may not talk to it."""
+
+    exit_code = 5
+    code = "unreachable"
+
+
+class Refused(DynamosError):
+    """A safety rule said no; nothing was changed."""
+
+    exit_code = 6
+    code = "refused"

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The values that travel through the house, left to right. Frozen, without behaviour, without I/O.
+
+Times are seconds of CLOCK_MONOTONIC unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ORIGINAL = "original"
+"""Name of edition 0, which every subsystem has."""
+
+
+class EditionState(enum.StrEnum):
+    """What the kernel module says of an edition."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The module's exact counters of one function in one edition."""
+
+    calls: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One implementation of a subsystem's functions."""
+
+    name: str
+    index: int
+    state: EditionState
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A gated (or gateable) kernel function. ``counts`` is keyed by edition name."""
+
+    name: str
+    id: int
+    backend: str
+    counts: Mapping[str, Counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Subsystem:
+    """A set of functions that switch together, as the module shows it."""
+
+    name: str
+    active: str
+    mode: str
+    switches: int
+    editions: Mapping[str, Edition]
+    functions: Mapping[str, Function]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """Everything under ``/sys/kernel/dynamos`` at one time."""
+
+    version: str
+    subsystems: Mapping[str, Subsystem]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSample:
+    """Cumulative figures of one function in one edition, as the eBPF probes saw them.
+
+    ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls whose
+    access pattern could be judged, ``sequential`` those of them that went on where the last call on the
+    same file ended; both stay 0 for functions without that probe.
+    """
+
+    calls: int
+    returns: int
+    sequential: int = 0
+    classified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of all sources. ``probes`` is keyed by (subsystem, function, edition).
+
+    ``mismatches`` holds, per (subsystem, function), why the probes' figures and the module's exact counters
+    disagree; such a function's signals are not trusted.
+    """
+
+    time: float
+    kernel: KernelState
+    probes: Mapping[tuple[str, str, str], FunctionSample]
+    mismatches: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A windowed measurement. ``value`` is None when there is no data; ``reason`` says why, or why untrusted."""
+
+    value: float | None
+    trusted: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """All signals at one time, keyed by (signal name, function), e.g. ("calls_rate", "pipe_write")."""
+
+    time: float
+    values: Mapping[tuple[str, str], Signal]
+
+
+class RuleState(enum.StrEnum):
+    """Where a rule stands; drawn in docs/policy.md."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    ACTIVE = "active"
+    LEAVING = "leaving"
+
+
+class Action(enum.StrEnum):
+    """What a decision asks for."""
+
+    STAY = "stay"
+    SWITCH = "switch"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One evaluation's outcome and its reason; every one is recorded (unchanged ones folded).
+
+    ``values`` are the signals the reason rests on, e.g. {'calls_rate("pipe_write")': 51234.0}.
+    ``rule`` is "" when no rule is active and the baseline is wanted.
+    """
+
+    time: float
+    policy: str
+    subsystem: str
+    action: Action
+    current: str
+    target: str
+    rule: str
+    reason: str
+    values: Mapping[str, float | None]
+    rules: Mapping[str, RuleState]
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchResult:
+    """What became of a switch, confirmed by reading back.
+
+    ``trigger`` is "policy", "manual" or "exit"; ``result`` is "ok", "refused" or "failed".
+    """
+
+    time: float
+    subsystem: str
+    origin: str
+    target: str
+    mode: str
+    trigger: str
+    result: str
+    reason: str
+    duration_seconds: float
