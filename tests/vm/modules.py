@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build kmod/ against a cached kernel and put the modules where `modprobe` finds them.
+
+The build runs on a copy (`.cache/build/<kernel>/kmod`), so that both kernels' products
+live side by side and the source tree stays clean. Nothing is done when no source changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.vm import kernels
+from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
+
+SOURCE = PROJECT / "kmod"
+_BUILD = CACHE / "build"
+# What a build leaves behind, should somebody have built in the source tree by hand.
+_PRODUCTS = {".o", ".ko", ".mod", ".cmd", ".symvers", ".order"}
+_STAMP = "installed.stamp"
+
+
+def _sources() -> dict[str, Path]:
+    """List the files to build, by their path inside kmod/."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*")):
+        generated = path.suffix in _PRODUCTS or path.name.endswith(".mod.c")
+        if path.is_file() and not generated:
+            found[str(path.relative_to(SOURCE))] = path
+    return found
+
+
+def _fingerprint(kernel: kernels.Kernel, sources: dict[str, Path]) -> str:
+    """Digest everything that the result depends on."""
+    digest = hashlib.sha256(kernel.release.encode())
+    for name, path in sources.items():
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _same(source: Path, target: Path) -> bool:
+    if not target.is_file():
+        return False
+    return source.read_bytes() == target.read_bytes()
+
+
+def _copy(sources: dict[str, Path], target: Path) -> None:
+    """Bring the copy up to date, touching only what changed."""
+    manifest = target.parent / "sources.list"
+    before = manifest.read_text().splitlines() if manifest.exists() else []
+    if set(before) - set(sources):
+        # Products of a source that is gone would linger: start afresh.
+        shutil.rmtree(target, ignore_errors=True)
+    for name, path in sources.items():
+        copy = target / name
+        if not _same(path, copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    manifest.write_text("\n".join(sources))
+
+
+def _to_source(line: str, target: Path) -> str:
+    """Name the source tree's file in a compiler message, not the copy's."""
+    return line.replace(f"{target}/", "kmod/")
+
+
+def make(
+    kernel: kernels.Kernel, target: Path, *variables: str
+) -> tuple[int, list[str]]:
+    """Run kbuild on a copy; return its status and its output lines."""
+    command = [
+        "make",
+        "-C",
+        str(kernel.headers),
+        f"M={target}",
+        f"-j{os.cpu_count() or 1}",
+        "CC=gcc-12",
+        "W=1",
+        *variables,
+        "modules",
+    ]
+    # A make that runs us must not hand its flags or variables down to kbuild.
+    hidden = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KERNEL", "CMD"}
+    env = {key: value for key, value in os.environ.items() if key not in hidden}
+    done = subprocess.run(
+        command,
+        env=env,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, [_to_source(line, target) for line in done.stdout.splitlines()]
+
+
+def _install(kernel: kernels.Kernel, target: Path) -> list[str]:
+    """Copy the modules into the kernel's `updates` folder; each file is swapped whole."""
+    updates = kernel.modules / "updates"
+    updates.mkdir(exist_ok=True)
+    built = {path.name: path for path in sorted(target.rglob("*.ko"))}
+    for stale in set(os.listdir(updates)) - set(built):
+        (updates / stale).unlink()
+    for name, path in built.items():
+        if not _same(path, updates / name):
+            # A guest that runs now keeps reading the old file.
+            fresh = updates.parent / f".{name}.new"
+            shutil.copy(path, fresh)
+            fresh.replace(updates / name)
+    run(["depmod", "-b", kernel.tree, kernel.release], what="depmod")
+    return sorted(built)
+
+
+def build(name: str) -> list[str]:
+    """Build and install for one kernel; return the modules' file names."""
+    kernel = kernels.get(name)
+    if not (SOURCE / "Kbuild").exists():
+        say("there is no kmod/Kbuild yet: no modules to build")
+        return []
+    target = _BUILD / name / "kmod"
+    stamp = target.parent / _STAMP
+    with locked(target.parent / "lock"):
+        sources = _sources()
+        fingerprint = _fingerprint(kernel, sources)
+        if stamp.exists() and stamp.read_text().split("\n", 1)[0] == fingerprint:
+            return stamp.read_text().splitlines()[1:]
+        stamp.unlink(missing_ok=True)
+        say(f"building modules for {kernel.release}")
+        _copy(sources, target)
+        status, lines = make(kernel, target)
+        if status != 0:
+            raise HarnessError("\n".join([*lines, "the modules do not build"]))
+        for line in lines:
+            if "warning:" in line:
+                say(line)
+        installed = _install(kernel, target)
+        stamp.write_text("\n".join([fingerprint, *installed]))
+        return installed
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build from the command line."""
+    parser = argparse.ArgumentParser(prog="tests.vm.modules", description=__doc__)
+    parser.add_argument("names", nargs="*", default=kernels.KERNELS)
+    args = parser.parse_args(argv)
+    try:
+        for name in args.names:
+            print(f"{name}: {' '.join(build(name)) or 'no modules'}")
+    except HarnessError as error:
+        say(f"error: {error}")
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
