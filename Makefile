@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Every step that a person or CI takes is a target here; `make help` lists them.
+# Nothing has to be installed first but git, make and python3 on Debian bookworm.
+
+KERNELS ?= 6.1 6.12
+KERNEL ?= 6.1
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -p tests.vm.noskip
+
+# The guest's command reaches the shell as it was typed: make expands no `$` in it.
+export VM_CMD := $(value CMD)
+unexport CMD
+export KERNEL MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND QEMU_OPTS MODULES
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: setup
+setup: ## Install what is missing: Debian packages, then .venv
+	@tests/vm/bootstrap.sh
+
+.PHONY: kernels
+kernels: setup ## Fetch the stock kernels into .cache (once; then no network is used)
+	@$(PY) -m tests.vm.kernels $(KERNELS)
+
+.PHONY: kernels-refresh
+kernels-refresh: setup ## Fetch the newest packages of the kernels
+	@$(PY) -m tests.vm.kernels --refresh $(KERNELS)
+
+.PHONY: modules
+modules: setup ## Build kmod/ for KERNEL and make it modprobe-able in its guest
+	@$(PY) -m tests.vm.modules $(KERNEL)
+
+.PHONY: vm
+vm: setup ## Run CMD as root in a VM of KERNEL (MEM CPUS DISK TIMEOUT …: tests/vm/README.md)
+	@$(PY) -m tests.vm
+
+.PHONY: test
+test: test-unit test-kernel ## Run every test: here, then in a VM of each of KERNELS
+
+.PHONY: test-unit
+test-unit: setup ## Run the tests that need no kernel module
+	@$(PYTEST) tests/unit
+
+.PHONY: test-kernel
+test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
+	@for kernel in $(KERNELS); do \
+		echo "== tests/kernel on $$kernel"; \
+		KERNEL=$$kernel $(PY) -m tests.vm 'python -m pytest -p tests.vm.noskip tests/kernel' || exit; \
+	done
+
+.PHONY: lint
+lint: lint-python lint-shell lint-c ## Check Python, shell and C
+
+.PHONY: lint-python
+lint-python: setup ## ruff, mypy, import-linter
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@PYTHONPATH=. .venv/bin/lint-imports --no-logo
+
+.PHONY: lint-shell
+lint-shell: setup ## shellcheck
+	@git ls-files -z '*.sh' .ci/run | xargs -0 -r shellcheck
+	@echo "shellcheck: clean"
+
+.PHONY: lint-c
+lint-c: setup ## kbuild with W=1 and sparse on each of KERNELS, checkpatch
+	@$(PY) -m tests.vm.lint_c $(KERNELS)
+
+.PHONY: lock
+lock: ## Resolve requirements.in afresh into requirements.lock
+	@tests/vm/lock.sh
+
+.PHONY: clean
+clean: ## Remove built modules and tools' caches; kernels and .venv stay
+	@rm -rf .cache/build .cache/vm .cache/vm-out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -f .cache/kernels/*/usr/lib/modules/*/updates/*.ko
+	@find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -print0 | xargs -0 -r rm -rf
+
+.PHONY: distclean
+distclean: clean ## Remove everything that is not in git's hands
+	@rm -rf .cache .venv demo-out
