@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * device.c - /dev/dynamos: commands in, event lines out
+ *
+ * Who may open the node may command; the node is root's. The parser takes any bytes: a command is one short line of
+ * printable ASCII words, and everything else is refused before it means anything.
+ */
+#include <linux/ctype.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "event.h"
+
+#define COMMAND_MAX 255
+#define COMMAND_WORDS 8
+
+struct reader {
+	struct mutex lock;		/* of the two below; one read() at a time */
+	u64 seq;
+	struct event_line line;
+};
+
+void request_reason(struct request *request, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vscnprintf(request->reason, sizeof(request->reason), format, args);
+	va_end(args);
+}
+
+/* -------------------------------------------------------------------------------------------------- commands */
+
+/* Splits at blanks, in place. Return: number of words, or -EINVAL when there are too many or none. */
+static int split(char *line, char *words[COMMAND_WORDS])
+{
+	char *word;
+	int count = 0;
+
+	while ((word = strsep(&line, " \t"))) {
+		if (!*word)
+			continue;
+		if (count == COMMAND_WORDS)
+			return -EINVAL;
+		words[count++] = word;
+	}
+	return count ?: -EINVAL;
+}
+
+static int check_mode(const char *option, struct request *request)
+{
+	static const char *const known[] = { "exclusive", "per-object", "scoped" };
+	const char *mode = option + strlen("mode=");
+	int i;
+
+	if (strncmp(option, "mode=", strlen("mode="))) {
+		request_reason(request, "unknown option %s", option);
+		return -EINVAL;
+	}
+	if (!strcmp(mode, "concurrent"))
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!strcmp(mode, known[i])) {
+			request_reason(request, "mode %s is not supported by this version", mode);
+			return -EOPNOTSUPP;
+		}
+	}
+	request_reason(request, "unknown mode %s", mode);
+	return -EINVAL;
+}
+
+static int command_switch(char *words[], int count, struct request *request)
+{
+	int err;
+	int i;
+
+	if (count < 3) {
+		request_reason(request, "switch needs a subsystem and an edition");
+		return -EINVAL;
+	}
+	for (i = 3; i < count; i++) {
+		err = check_mode(words[i], request);
+		if (err)
+			return err;
+	}
+	return switch_edition(words[1], words[2], request);
+}
+
+static int command_run(char *line, struct request *request)
+{
+	char *words[COMMAND_WORDS];
+	int count;
+
+	count = split(line, words);
+	if (count < 0) {
+		request_reason(request, "a command is one to %d words", COMMAND_WORDS);
+		return count;
+	}
+	if (!strcmp(words[0], "switch"))
+		return command_switch(words, count, request);
+	request_reason(request, "unknown command %s", words[0]);
+	return -EINVAL;
+}
+
+/* Takes one newline off the end. A quote is not printable here: it could not be shown in an event. */
+static int command_check(char *line, size_t length)
+{
+	size_t i;
+
+	if (length && line[length - 1] == '\n')
+		line[--length] = '\0';
+	for (i = 0; i < length; i++) {
+		if (line[i] == '\t')
+			continue;
+		if (!isascii(line[i]) || !isprint(line[i]) || line[i] == '"')
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static ssize_t device_write(struct file *file, const char __user *from, size_t length, loff_t *pos)
+{
+	struct request request = { .by = task_tgid_nr(current) };
+	char line[COMMAND_MAX + 1], shown[COMMAND_MAX + 1] = "?";
+	int err;
+
+	if (length > COMMAND_MAX)
+		return -E2BIG;
+	if (copy_from_user(line, from, length))
+		return -EFAULT;
+	line[length] = '\0';
+
+	err = command_check(line, length);
+	if (err) {
+		request_reason(&request, "not one line of printable ASCII");
+	} else {
+		strscpy(shown, line, sizeof(shown));
+		err = command_run(line, &request);
+	}
+	if (!err)
+		return length;
+	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"", request.by, -err, shown, request.reason);
+	return err;
+}
+
+/* ---------------------------------------------------------------------------------------------------- events */
+
+/* Copies whole lines until the buffer or the ring is at its end. Return: bytes, 0 when there is no line. */
+static ssize_t read_lines(struct reader *reader, char __user *to, size_t room)
+{
+	size_t done = 0;
+	u64 after;
+
+	for (;;) {
+		after = event_next(reader->seq, &reader->line);
+		if (after == reader->seq)
+			return done;
+		if (reader->line.length > room - done)
+			return done ?: -EINVAL;
+		if (copy_to_user(to + done, reader->line.text, reader->line.length))
+			return done ?: -EFAULT;
+		done += reader->line.length;
+		reader->seq = after;
+	}
+}
+
+static ssize_t device_read(struct file *file, char __user *to, size_t room, loff_t *pos)
+{
+	struct reader *reader = file->private_data;
+	ssize_t done;
+	int err;
+
+	do {
+		if (mutex_lock_interruptible(&reader->lock))
+			return -ERESTARTSYS;
+		done = read_lines(reader, to, room);
+		mutex_unlock(&reader->lock);
+		if (done)
+			return done;
+		if (file->f_flags & O_NONBLOCK)
+			return -EAGAIN;
+		err = wait_event_interruptible(event_wait, event_end() > READ_ONCE(reader->seq));
+	} while (!err);
+	return err;
+}
+
+static __poll_t device_poll(struct file *file, poll_table *wait)
+{
+	struct reader *reader = file->private_data;
+	__poll_t ready = EPOLLOUT | EPOLLWRNORM;
+
+	poll_wait(file, &event_wait, wait);
+	if (event_end() > READ_ONCE(reader->seq))
+		ready |= EPOLLIN | EPOLLRDNORM;
+	return ready;
+}
+
+/* To the first event that is still there, or behind the last one; nothing in between has a place. */
+static loff_t device_llseek(struct file *file, loff_t offset, int whence)
+{
+	struct reader *reader = file->private_data;
+
+	if (offset || (whence != SEEK_SET && whence != SEEK_END))
+		return -EINVAL;
+	mutex_lock(&reader->lock);
+	WRITE_ONCE(reader->seq, whence == SEEK_END ? event_end() : event_begin());
+	mutex_unlock(&reader->lock);
+	return 0;
+}
+
+static int device_open(struct inode *inode, struct file *file)
+{
+	struct reader *reader;
+
+	reader = kzalloc(sizeof(*reader), GFP_KERNEL);
+	if (!reader)
+		return -ENOMEM;
+	mutex_init(&reader->lock);
+	reader->seq = event_begin();
+	file->private_data = reader;
+	return 0;
+}
+
+static int device_release(struct inode *inode, struct file *file)
+{
+	kfree(file->private_data);
+	return 0;
+}
+
+static const struct file_operations device_operations = {
+	.owner = THIS_MODULE,
+	.open = device_open,
+	.release = device_release,
+	.read = device_read,
+	.write = device_write,
+	.poll = device_poll,
+	.llseek = device_llseek,
+};
+
+static struct miscdevice device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "dynamos",
+	.mode = 0600,
+	.fops = &device_operations,
+};
+
+int device_start(void)
+{
+	return misc_register(&device);
+}
+
+void device_stop(void)
+{
+	misc_deregister(&device);
+}
