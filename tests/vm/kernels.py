@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.apt import PrivateApt, backports, machine_sources
+from tests.vm.btf import ensure_vmlinux
 from tests.vm.common import CACHE, EXIT_USAGE, HarnessError, locked, run, say
 
 KERNELS = ("6.1", "6.12")
@@ -123,6 +124,7 @@ def _fetch(name: str) -> None:
     _merge_usr(tree)
     _make_relative(tree)
     kernel = Kernel(name, tree)
+    ensure_vmlinux(kernel.image, kernel.headers)
     run(["depmod", "-b", tree, kernel.release], what="depmod")
     final = _ROOT / name
     if final.exists():

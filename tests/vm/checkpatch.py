@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's own style checker, which header packages lack.
+
+It is taken out of Debian's kernel source package, once, and kept in the cache; the
+package itself (about 140 MB) is not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.vm.apt import PrivateApt, machine_sources
+from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
+
+_FOLDER = CACHE / "checkpatch"
+_SOURCE_PACKAGE = "linux-source"
+_FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
+
+# Each with its reason; everything else that checkpatch says is an error.
+_IGNORED = {
+    "FILE_PATH_CHANGES": "MAINTAINERS is a file of the kernel's tree, not of ours",
+    "SPDX_LICENSE_TAG": "checks the C++ comment form per file kind inside the kernel's tree",
+    "LINUX_VERSION_CODE": "an out-of-tree module does need compat.h",
+    "CONST_STRUCT": "the list names structures that our callbacks must not share",
+    "AVOID_EXTERNS": "assembly labels are declared where they are used",
+    "MACRO_ARG_REUSE": "tracepoint and edition macros take names, which have no side effects",
+    "MACRO_ARG_UNUSED": "the same: some expansions take only the types",
+    "COMPLEX_MACRO": "macros that define functions cannot be put in parentheses",
+    "TRACING_LOGGING": "only for code that has ftrace's own entry tracing, gated code has not",
+}
+
+
+def _extract(package: Path, into: Path) -> None:
+    """Stream three files out of the tarball inside the package."""
+    listing = run(["dpkg-deb", "--contents", package])
+    inner = next(w for w in listing.split() if w.endswith(".tar.xz"))
+    patterns = " ".join(f"'*/scripts/{name}'" for name in _FILES)
+    script = (
+        f'dpkg-deb --fsys-tarfile "$1" | tar -xO "$2" '
+        f'| tar -xJ -C "$3" --strip-components=2 --wildcards {patterns}'
+    )
+    run(["bash", "-o", "pipefail", "-c", script, "extract", package, inner, into])
+
+
+def _fetch() -> None:
+    work = _FOLDER.with_name("checkpatch.new")
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "out").mkdir(parents=True)
+    say("fetching checkpatch (out of the kernel source package, once)")
+    apt = PrivateApt("6.1", machine_sources())
+    apt.update()
+    real = [p for p in apt.depends(_SOURCE_PACKAGE) if p.startswith("linux-source-")]
+    if not real:
+        raise HarnessError("the mirror has no kernel source package")
+    package = apt.download(real, work)[0]
+    _extract(package, work / "out")
+    (work / "out").rename(_FOLDER)
+    shutil.rmtree(work)
+
+
+def check(files: list[Path]) -> list[str]:
+    """Return what checkpatch has to say about the files."""
+    with locked(CACHE / "checkpatch.lock"):
+        if not _FOLDER.is_dir():
+            _fetch()
+    names = [str(path.relative_to(PROJECT)) for path in files]
+    command = ["perl", str(_FOLDER / "checkpatch.pl"), "--no-tree", "--strict", "--terse"]
+    command += ["--no-summary", "--show-types", "--max-line-length=100"]
+    command += ["--ignore", ",".join(_IGNORED), "-f", *names]
+    done = subprocess.run(command, cwd=PROJECT, text=True, capture_output=True)
+    return (done.stdout + done.stderr).splitlines()
