@@ -48,9 +48,7 @@ def parse_one_line(text: str) -> list[Source]:
         match = _ONE_LINE.match(line.strip())
         if match:
             options = dict(
-                word.split("=", 1)
-                for word in (match["options"] or "").split()
-                if "=" in word
+                word.split("=", 1) for word in (match["options"] or "").split() if "=" in word
             )
             found.append(Source(match["uri"], match["suite"], options.get("signed-by", "")))
     return found
@@ -141,7 +139,7 @@ class PrivateApt:
     def depends(self, package: str) -> list[str]:
         """Name the packages that the newest version of a package depends on."""
         text = run(["apt-cache", *self._options(), "show", "--no-all-versions", package])
-        field = next((l for l in text.splitlines() if l.startswith("Depends:")), "")
+        field = next((row for row in text.splitlines() if row.startswith("Depends:")), "")
         return re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]+)", field.removeprefix("Depends:"))
 
     def download(self, packages: list[str], into: Path) -> list[Path]:

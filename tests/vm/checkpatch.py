@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.vm.apt import PrivateApt, machine_sources
 from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FOLDER = CACHE / "checkpatch"
 _SOURCE_PACKAGE = "linux-source"

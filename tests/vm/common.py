@@ -53,9 +53,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def run(
-    command: Sequence[str | Path], *, what: str = "", cwd: Path | None = None
-) -> str:
+def run(command: Sequence[str | Path], *, what: str = "", cwd: Path | None = None) -> str:
     """Run a tool and return its stdout; its output is shown only when it fails."""
     argv = [str(word) for word in command]
     started = time.monotonic()

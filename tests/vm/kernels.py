@@ -13,11 +13,14 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.vm.apt import PrivateApt, backports, machine_sources
 from tests.vm.btf import ensure_vmlinux
 from tests.vm.common import CACHE, EXIT_USAGE, HarnessError, locked, run, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KERNELS = ("6.1", "6.12")
 _ROOT = CACHE / "kernels"
@@ -97,11 +100,11 @@ def _make_relative(tree: Path) -> None:
             here = link.parent.resolve()
             link.unlink()
             link.symlink_to(os.path.relpath(inside.resolve(), here))
+    beside = "$(dir $(lastword $(MAKEFILE_LIST)))../"
     for makefile in (tree / "usr/src").glob("*/Makefile"):
         text = makefile.read_text()
-        here = "$(dir $(lastword $(MAKEFILE_LIST)))../"
         if "include /usr/src/" in text:
-            makefile.write_text(text.replace("include /usr/src/", f"include {here}"))
+            makefile.write_text(text.replace("include /usr/src/", f"include {beside}"))
 
 
 def _unpack(archives: list[Path], tree: Path) -> None:
@@ -142,9 +145,7 @@ def kernel_release(name: str) -> str:
 def get(name: str, *, refresh: bool = False) -> Kernel:
     """Return a kernel, fetching it when the cache lacks it."""
     if name not in KERNELS:
-        raise HarnessError(
-            f"KERNEL={name}: this project knows {' and '.join(KERNELS)}", EXIT_USAGE
-        )
+        raise HarnessError(f"KERNEL={name}: this project knows {' and '.join(KERNELS)}", EXIT_USAGE)
     tree = _ROOT / name
     if refresh or not tree.is_dir():
         with locked(_ROOT / f"{name}.lock"):

@@ -13,10 +13,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.vm import kernels
 from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SOURCE = PROJECT / "kmod"
 _BUILD = CACHE / "build"
@@ -77,9 +80,7 @@ def _to_source(line: str, target: Path) -> str:
     return line.replace(f"{target}/", "kmod/")
 
 
-def make(
-    kernel: kernels.Kernel, target: Path, *variables: str
-) -> tuple[int, list[str]]:
+def make(kernel: kernels.Kernel, target: Path, *variables: str) -> tuple[int, list[str]]:
     """Run kbuild on a copy; return its status and its output lines."""
     command = [
         "make",
@@ -113,8 +114,9 @@ def _install(kernel: kernels.Kernel, target: Path) -> list[str]:
     updates = kernel.modules / "updates"
     updates.mkdir(exist_ok=True)
     built = {path.name: path for path in sorted(target.rglob("*.ko"))}
-    for stale in set(os.listdir(updates)) - set(built):
-        (updates / stale).unlink()
+    for stale in updates.iterdir():
+        if stale.name not in built:
+            stale.unlink()
     for name, path in built.items():
         if not _same(path, updates / name):
             # A guest that runs now keeps reading the old file.

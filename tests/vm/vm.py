@@ -90,11 +90,7 @@ def _overlays() -> list[Path]:
     """Choose the folders that the guest may scribble on; the scribbles are thrown away."""
     # virtme links the kernel's modules below /lib, which a bare machine has no folder for.
     wanted = [Path("/etc"), Path("/usr/lib"), Path("/tmp"), PROJECT]  # noqa: S108
-    return [
-        path
-        for path in wanted
-        if not any(other in path.parents for other in wanted)
-    ]
+    return [path for path in wanted if not any(other in path.parents for other in wanted)]
 
 
 def _pump(source: IO[bytes], target: IO[bytes]) -> None:
@@ -139,9 +135,7 @@ class Vm:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-            status = self._wait(
-                process, stdout or sys.stdout.buffer, stderr or sys.stderr.buffer
-            )
+            status = self._wait(process, stdout or sys.stdout.buffer, stderr or sys.stderr.buffer)
             self._keep_console(run_dir, failed=status in {_NO_STATUS, EXIT_TIMEOUT})
             return status
 
@@ -224,9 +218,7 @@ class Vm:
         path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
         return {**os.environ, "PATH": path, "TMPDIR": str(run_dir)}
 
-    def _wait(
-        self, process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes]
-    ) -> int:
+    def _wait(self, process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> int:
         assert process.stdout is not None
         assert process.stderr is not None
         pumps = [
