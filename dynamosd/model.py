@@ -86,6 +86,15 @@ class FunctionSample:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeCost:
+    """What the eBPF probes have cost since they were attached, and how many events they missed."""
+
+    runs: int
+    run_seconds: float
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One reading of all sources. ``probes`` is keyed by (subsystem, function, edition).
 
