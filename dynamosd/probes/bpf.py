@@ -30,7 +30,7 @@ KIND_READAHEAD: Final = 1
 READAHEAD_FUNCTIONS: Final = frozenset(
     {"page_cache_ra_order", "page_cache_sync_ra", "page_cache_async_ra"}
 )
-"""Functions whose first argument is a ``struct readahead_control *``; bpf/access_pattern.h looks into it."""
+"""Functions whose first argument is a ``struct readahead_control *``; bpf/dynamos.bpf.c looks into it."""
 
 BPF_STATS_RUN_TIME: Final = 0
 BPF_ENABLE_STATS: Final = 32
@@ -123,7 +123,6 @@ def _compile() -> Any:  # noqa: ANN401 (bcc has no types)
             f"BCC cannot be imported: {error}", hint="apt install python3-bpfcc"
         ) from error
     flags = [
-        f"-I{SOURCE.parent}",
         f"-DFUNCTIONS={FUNCTION_SLOTS}",
         f"-DEDITIONS={EDITION_SLOTS}",
         f"-DREACH={REACH_PAGES}",
