@@ -65,7 +65,7 @@ lint-python: setup ## ruff, mypy, import-linter
 
 .PHONY: lint-shell
 lint-shell: setup ## shellcheck
-	@git ls-files -z '*.sh' .ci/run | xargs -0 -r shellcheck
+	@git ls-files -z '*.sh' .ci/run tests/vm/run | xargs -0 -r shellcheck
 	@echo "shellcheck: clean"
 
 .PHONY: lint-c
