@@ -45,6 +45,7 @@ _NO_STATUS = 255
 _TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
+    "file": "file",
     "modprobe": "kmod",
     "udevadm": "udev",
 }
