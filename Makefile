@@ -44,7 +44,7 @@ test: test-unit test-kernel ## Run every test: here, then in a VM of each of KER
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no kernel module
-	@$(PYTEST) tests/unit
+	@$(PYTEST) tests/unit tests/vm
 
 .PHONY: test-kernel
 test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.vm.common import EXIT_USAGE, HarnessError, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _ID = "dynamos"
@@ -31,13 +28,16 @@ class Disk:
     size: int
     bytes_per_second: int = 0
     operations_per_second: int = 0
+    contents: Path | None = None
+    """A folder whose files are on the disk from the start."""
 
     def create(self, path: Path) -> None:
         """Make the image; all of ext4's initialisation is done now, none in the guest."""
         with path.open("wb") as image:
             image.truncate(self.size)
         init = "lazy_itable_init=0,lazy_journal_init=0"
-        run(["mkfs.ext4", "-q", "-F", "-E", init, path], what="mkfs.ext4")
+        contents = ["-d", self.contents] if self.contents else []
+        run(["mkfs.ext4", "-q", "-F", "-E", init, *contents, path], what="mkfs.ext4")
 
     def qemu_options(self, path: Path) -> list[str]:
         """Attach the image as a virtio disk."""
