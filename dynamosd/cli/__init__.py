@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``dynamosctl``: everything a person types.
+
+``status`` and ``switch`` are what one reaches for when a machine is in trouble: they need no
+daemon, and whatever takes time to import is imported by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from dynamosd import __version__
+from dynamosd.console import run_program
+from dynamosd.errors import UsageError
+from dynamosd.kmod import Kmod
+from dynamosd.status import RUNTIME_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Command = Callable[[argparse.Namespace, Kmod], int]
+
+PROGRAM = "dynamosctl"
+
+EXIT_CODES = """\
+exit codes: 0 ok, 1 failed or invalid, 2 usage, 3 valid with warnings, 4 not supported here,
+5 daemon or module not reachable, 6 refused by a safety rule"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in the same form as everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see: {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None, kmod: Kmod | None = None) -> int:
+    """Run one command; give its exit code. Other files than the module's own are for tests."""
+    argv = sys.argv[1:] if argv is None else argv
+    # Looked up before parsing: a command line that cannot be parsed still says what it wants.
+    as_json = "json" in argv or any(word in {"-ojson", "--output=json"} for word in argv)
+    return run_program(PROGRAM, lambda: _run(argv, kmod or Kmod()), as_json=as_json)
+
+
+def _run(argv: Sequence[str], kmod: Kmod) -> int:
+    args = _parser().parse_args(argv)
+    command: Command = args.command
+    return command(args, kmod)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog=PROGRAM, description=_first_line(), epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_kernel(commands)
+    _add_check(commands)
+    _add_edition(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _first_line() -> str:
+    return "Shows and switches editions of kernel functions."
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
+
+
+def _add(commands: _Commands[_Parser], name: str, text: str, command: Command) -> _Parser:
+    """Add a command; every one can answer in JSON."""
+    parser = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="form of the answer"
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_runtime_dir(parser: _Parser) -> None:
+    parser.add_argument(
+        "--runtime-dir", type=Path, default=RUNTIME_DIR, help="the daemon's (%(default)s)"
+    )
+
+
+def _add_kernel(commands: _Commands[_Parser]) -> None:
+    from dynamosd.cli import kernel  # noqa: PLC0415 - see the top
+
+    _add_runtime_dir(_add(commands, "status", "what is active, and why", kernel.show_status))
+    _add(commands, "list", "subsystems, functions, editions, counters", kernel.show_list)
+    _add(commands, "version", "versions of program and module", kernel.show_version)
+    switch = _add(commands, "switch", "make an edition the active one", kernel.switch)
+    switch.add_argument("subsystem", metavar="SUBSYSTEM")
+    switch.add_argument("edition", metavar="EDITION")
+    switch.add_argument("--mode", default="concurrent", help="how (%(default)s)")
+    _add_runtime_dir(switch)
+
+
+def _add_check(commands: _Commands[_Parser]) -> None:
+    def check(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.check import check_policies  # noqa: PLC0415 - imports take long
+
+        return check_policies(args, kmod)
+
+    parser = _add(commands, "check", "check policy files", check)
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="file or folder")
+    parser.add_argument(
+        "--offline", action="store_true", help="do not look which names the module has"
+    )
+
+
+def _add_edition(commands: _Commands[_Parser]) -> None:
+    from dynamosd.cli import edition  # noqa: PLC0415 - see the top
+
+    text = "list, load and unload editions"
+    parser = commands.add_parser("edition", help=text, description=text, epilog=EXIT_CODES)
+    below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add(below, "list", "editions, their states and modules", edition.show_editions)
+    load = _add(below, "load", "load an edition's module; never switches", edition.load)
+    load.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
+    unload = _add(below, "unload", "unload an edition's module", edition.unload)
+    unload.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
+
+
+def _add_doctor(commands: _Commands[_Parser]) -> None:
+    def doctor(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.doctor import show_doctor  # noqa: PLC0415 - imports take long
+
+        return show_doctor(args, kmod)
+
+    _add(commands, "doctor", "check what this machine can do", doctor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

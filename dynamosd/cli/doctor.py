@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``doctor``: the findings of dynamosd.doctor, shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamosd.cli.output import colour, print_json, print_note
+from dynamosd.doctor import Finding, Machine, Verdict, examine, exit_code
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dynamosd.kmod import Kmod
+
+_COLOURS = {
+    Verdict.OK: "green",
+    Verdict.WARN: "yellow",
+    Verdict.FAIL: "red",
+    Verdict.CANNOT: "red",
+}
+
+
+def show_doctor(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show what was found, and what to do about it."""
+    findings = examine(Machine(kmod))
+    code = exit_code(findings)
+    if args.output == "json":
+        print_json("Examination", exit_code=code, findings=[_json(each) for each in findings])
+        return code
+    width = max(len(each.name) for each in findings)
+    for each in findings:
+        verdict = colour(each.verdict.ljust(6), _COLOURS[each.verdict])
+        print(f"{verdict}  {each.name.ljust(width)}  {each.seen}")
+        if each.remedy:
+            print_note(f"-> {each.remedy}", indent=" " * 8)
+    return code
+
+
+def _json(finding: Finding) -> dict[str, str]:
+    return {
+        "name": finding.name,
+        "verdict": str(finding.verdict),
+        "seen": finding.seen,
+        "remedy": finding.remedy,
+    }

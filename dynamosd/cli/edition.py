@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``edition list|load|unload``: the kernel modules that editions come in."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from dynamosd.cli.output import print_json, print_table
+from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
+from dynamosd.kmod import ROOT_HINT
+from dynamosd.model import ORIGINAL, EditionState
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from dynamosd.kmod import Kmod
+    from dynamosd.model import Edition, Subsystem
+
+NAME_HELP = "SUBSYSTEM/EDITION, SUBSYSTEM, a module's name, or a file ending in .ko"
+
+_Pair = tuple["Subsystem", "Edition"]
+
+
+def show_editions(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show every edition that is loaded."""
+    pairs = list(_editions(kmod))
+    if args.output == "json":
+        print_json("EditionList", editions=[_edition_json(*pair) for pair in pairs])
+        return 0
+    head = ("SUBSYSTEM", "EDITION", "STATE", "IN FLIGHT", "MODULE")
+    rows = [
+        (subsystem.name, edition.name, edition.state, str(_in_flight(*pair)), edition.module)
+        for pair in pairs
+        for subsystem, edition in [pair]
+    ]
+    print_table(head, rows, right="IN FLIGHT")
+    return 0
+
+
+def load(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Load the module of an edition. What is active stays active."""
+    before = {_name(*pair) for pair in _editions(kmod)} if kmod.loaded else set()
+    if args.name.endswith(".ko"):
+        _run("insmod", args.name)
+    else:
+        _run("modprobe", module_name(args.name))
+    new = sorted({_name(*pair) for pair in _editions(kmod)} - before)
+    if args.output == "json":
+        print_json("EditionLoad", loaded=new)
+    else:
+        print(f"loaded {', '.join(new)}" if new else f"{args.name} was loaded already")
+    return 0
+
+
+def unload(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Unload the module of an edition, unless somebody may still run in it."""
+    module = _module_of(args.name, kmod)
+    for subsystem, edition in _editions(kmod):
+        if edition.module == module:
+            _refuse_busy(subsystem, edition)
+    # Not modprobe -r: that also takes modules out that were loaded for this one, and the core.
+    _run("rmmod", module)
+    if args.output == "json":
+        print_json("EditionUnload", module=module)
+    else:
+        print(f"unloaded {module}")
+    return 0
+
+
+def module_name(name: str) -> str:
+    """Give the kernel module of ``SUBSYSTEM/EDITION``, of ``SUBSYSTEM`` or of its own name."""
+    module = name.replace("/", "_").replace("-", "_")
+    return module if module.startswith("dynamos") else f"dynamos_{module}"
+
+
+def _module_of(name: str, kmod: Kmod) -> str:
+    """Give the loaded module that ``name`` means."""
+    pairs = list(_editions(kmod))
+    for subsystem, edition in pairs:
+        if name == f"{subsystem.name}/{edition.name}" and edition.name != ORIGINAL:
+            return edition.module
+    module = module_name(name.rpartition("/")[2].removesuffix(".ko") if ".ko" in name else name)
+    if any(edition.module == module for _, edition in pairs):
+        return module
+    known = ", ".join(sorted({edition.module for _, edition in pairs})) or "none"
+    raise InvalidInput(f"no edition of {name} is loaded", hint=f"modules loaded: {known}")
+
+
+def _refuse_busy(subsystem: Subsystem, edition: Edition) -> None:
+    """Say why an edition cannot go. An original that is active is no obstacle: it is the kernel."""
+    name = _name(subsystem, edition)
+    if edition.name == ORIGINAL:
+        return
+    if edition.state is EditionState.ACTIVE:
+        hint = f"switch it away first: dynamosctl switch {subsystem.name} {ORIGINAL}"
+        raise Refused(f"{name} is active", hint=hint)
+    if edition.state is EditionState.DRAINING:
+        count = _in_flight(subsystem, edition)
+        message = f"{name} is draining: {count} in flight"
+        raise Refused(message, hint="wait until they have returned: dynamosctl edition list")
+
+
+def _run(*command: str) -> None:
+    """Run one of kmod's tools; turn what it says into an error of ours."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        message = f"there is no {command[0]} here"
+        raise NotSupported(message, hint="apt install kmod") from error
+    if done.returncode == 0:
+        return
+    said = " ".join(done.stderr.split()) or f"{command[0]} failed"
+    if "not permitted" in said or "Permission denied" in said:
+        raise Unreachable(said, hint=ROOT_HINT)
+    if "in use" in said or "busy" in said:
+        raise Refused(said, hint="switch it away and let it drain: dynamosctl edition list")
+    if "not found" in said or "No such file" in said:
+        raise InvalidInput(said, hint="is it built for this kernel? dynamosctl doctor")
+    raise DynamosError(said, hint="the kernel may say more: dmesg")
+
+
+def _editions(kmod: Kmod) -> Iterator[_Pair]:
+    for subsystem in kmod.read().subsystems.values():
+        for edition in subsystem.editions.values():
+            yield subsystem, edition
+
+
+def _name(subsystem: Subsystem, edition: Edition) -> str:
+    return f"{subsystem.name}/{edition.name}"
+
+
+def _in_flight(subsystem: Subsystem, edition: Edition) -> int:
+    return sum(
+        function.counts[edition.name].in_flight
+        for function in subsystem.functions.values()
+        if edition.name in function.counts
+    )
+
+
+def _edition_json(subsystem: Subsystem, edition: Edition) -> dict[str, object]:
+    return {
+        "subsystem": subsystem.name,
+        "name": edition.name,
+        "state": str(edition.state),
+        "in_flight": _in_flight(subsystem, edition),
+        "module": edition.module,
+    }

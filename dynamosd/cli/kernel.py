@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``status``, ``list``, ``switch`` and ``version``: what the module says, and what it is told."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dynamosd import __version__, status
+from dynamosd.cli.output import (
+    policies_of,
+    print_json,
+    print_note,
+    print_table,
+    text_of,
+    warn,
+)
+from dynamosd.errors import Unreachable
+from dynamosd.switcher import Switcher
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from dynamosd.kmod import Kmod
+    from dynamosd.model import Function, Subsystem
+
+
+def in_flight(subsystem: Subsystem) -> int:
+    """Give how many threads execute any edition of any of a subsystem's functions."""
+    return sum(
+        counts.in_flight
+        for function in subsystem.functions.values()
+        for counts in function.counts.values()
+    )
+
+
+# ------------------------------------------------------------------------------------ status
+
+
+def show_status(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show each subsystem: what is active, and which policy wants it so."""
+    kernel = kmod.read()
+    daemon = status.read(args.runtime_dir)
+    subsystems = list(kernel.subsystems.values())
+    if args.output == "json":
+        print_json(
+            "Status",
+            module={"version": kernel.version},
+            daemon=daemon and {key: daemon.get(key) for key in ("pid", "version", "started")},
+            subsystems=[_status_json(each, daemon) for each in subsystems],
+        )
+        return 0
+    _print_daemon(kernel.version, daemon)
+    if not subsystems:
+        print_note("no subsystem is loaded: dynamosctl edition load", indent="")
+        return 0
+    for subsystem in subsystems:
+        _print_status(subsystem, daemon)
+    return 0
+
+
+def _print_daemon(version: str, daemon: Mapping[str, Any] | None) -> None:
+    running = f"pid {daemon['pid']}, since {daemon.get('started')}" if daemon else "not running"
+    print(f"module {version}; daemon {running}\n")
+
+
+def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> None:
+    policies = policies_of(daemon, subsystem.name) or [{}]
+    head = ("SUBSYSTEM", "ACTIVE", "MODE", "SWITCHES", "IN FLIGHT", "POLICY", "RULE")
+    rows = [
+        (
+            subsystem.name,
+            subsystem.active,
+            subsystem.mode,
+            str(subsystem.switches),
+            str(in_flight(subsystem)),
+            f"{policy['name']} ({policy.get('mode')})" if policy else "-",
+            text_of(policy.get("rule")),
+        )
+        for policy in policies
+    ]
+    print_table(head, rows, right="SWITCHES,IN FLIGHT")
+    since = (daemon or {}).get("last_switches", {}).get(subsystem.name)
+    if since:
+        print_note(f"active since {since['time']} ({since['trigger']})")
+    for policy in policies:
+        if policy.get("reason"):
+            print_note(f"{policy['name']}: {policy['reason']}")
+
+
+def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[str, object]:
+    return {
+        "name": subsystem.name,
+        "active": subsystem.active,
+        "mode": subsystem.mode,
+        "switches": subsystem.switches,
+        "in_flight": in_flight(subsystem),
+        "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
+        "policies": policies_of(daemon, subsystem.name),
+    }
+
+
+# -------------------------------------------------------------------------------------- list
+
+
+def show_list(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show subsystems, functions and editions with their exact counters."""
+    kernel = kmod.read()
+    subsystems = kernel.subsystems.values()
+    if args.output == "json":
+        print_json("SubsystemList", subsystems=[_list_json(each) for each in subsystems])
+        return 0
+    rows = [
+        (
+            subsystem.name,
+            function.name,
+            function.backend,
+            edition + ("*" if edition == subsystem.active else ""),
+            str(counts.calls),
+            str(counts.in_flight),
+        )
+        for subsystem in subsystems
+        for function in subsystem.functions.values()
+        for edition, counts in function.counts.items()
+    ]
+    head = ("SUBSYSTEM", "FUNCTION", "GATE", "EDITION", "CALLS", "IN FLIGHT")
+    print_table(head, rows, right="CALLS,IN FLIGHT")
+    return 0
+
+
+def _list_json(subsystem: Subsystem) -> dict[str, object]:
+    return {
+        "name": subsystem.name,
+        "active": subsystem.active,
+        "editions": [
+            {
+                "name": edition.name,
+                "index": edition.index,
+                "state": str(edition.state),
+                "module": edition.module,
+            }
+            for edition in subsystem.editions.values()
+        ],
+        "functions": [_function_json(each) for each in subsystem.functions.values()],
+    }
+
+
+def _function_json(function: Function) -> dict[str, object]:
+    return {
+        "name": function.name,
+        "backend": function.backend,
+        "editions": [
+            {"name": name, "calls": counts.calls, "in_flight": counts.in_flight}
+            for name, counts in function.counts.items()
+        ],
+    }
+
+
+# ------------------------------------------------------------------------------------ switch
+
+
+def switch(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Switch a subsystem, and confirm by reading back."""
+    policies = status.enforcing(status.read(args.runtime_dir), args.subsystem)
+    switcher = Switcher(kmod, time.monotonic)
+    result = switcher.switch(args.subsystem, args.edition, "manual", args.mode)
+    changed = result.origin != result.target
+    if args.output == "json":
+        print_json(
+            "SwitchResult",
+            subsystem=result.subsystem,
+            origin=result.origin,
+            target=result.target,
+            mode=result.mode,
+            changed=changed,
+            duration_seconds=result.duration_seconds,
+        )
+    elif changed:
+        print(f"{result.subsystem}: {result.origin} -> {result.target}")
+    else:
+        print(f"{result.subsystem}: {result.target} is active already")
+    for policy in policies:
+        warn(f"warning: policy {policy} enforces {args.subsystem} and may switch it again")
+    return 0
+
+
+# ----------------------------------------------------------------------------------- version
+
+
+def show_version(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show the versions of the program and of the module, if that is loaded."""
+    try:
+        module = kmod.read().version
+    except Unreachable:
+        module = None
+    if args.output == "json":
+        print_json("Version", dynamosctl=__version__, module=module)
+    else:
+        print(f"dynamosctl {__version__}\nmodule     {module or 'not loaded'}")
+    return 0

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks of this machine: what is here, what is missing, and what to do about it.
+
+Each check looks at one thing and gives one `Finding`. ``root`` stands for ``/``, so that the
+checks run in tests without the machine they look for.
+"""
+
+from __future__ import annotations
+
+import enum
+import gzip
+import importlib.util
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynamosd.errors import DynamosError
+from dynamosd.kmod import LOAD_HINT, ROOT_HINT, Kmod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CAN_DO = 0
+FAILED = 1
+WARNINGS = 3
+CANNOT = 4
+
+REQUIRED_CONFIG = {
+    "CONFIG_MODULES": "loadable modules",
+    "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "gates at functions' entries",
+    "CONFIG_HAVE_STATIC_CALL": "the way from a gate back to the original",
+    "CONFIG_STACKTRACE": "walking stacks before a gate goes",
+    "CONFIG_TRACEPOINTS": "the gates' tracepoints",
+}
+PROBE_CONFIG = {
+    "CONFIG_BPF_SYSCALL": "eBPF probes",
+    "CONFIG_BPF_EVENTS": "eBPF probes on tracepoints",
+    "CONFIG_DEBUG_INFO_BTF": "type information for probes",
+}
+
+
+class Verdict(enum.StrEnum):
+    """What a check comes to; ``cannot`` is a failure that no command on this kernel mends."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    CANNOT = "cannot"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's outcome: what it looked at, what it saw, and what to do."""
+
+    name: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the checks look at."""
+
+    kmod: Kmod = field(default_factory=Kmod)
+    root: Path = Path("/")
+    release: str = field(default_factory=platform.release)
+    architecture: str = field(default_factory=platform.machine)
+    uid: int = field(default_factory=os.geteuid)
+
+    def text(self, path: str) -> str | None:
+        """Give what a file holds; None when it is not there or may not be read."""
+        try:
+            return (self.root / path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file is there and may be looked at."""
+        try:
+            return (self.root / path).exists()
+        except OSError:
+            return False
+
+
+def examine(machine: Machine) -> list[Finding]:
+    """Run every check, in the order in which a person would mend things."""
+    return [finding for check in CHECKS for finding in check(machine)]
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """Give the exit code that a set of findings ends ``dynamosctl doctor`` with."""
+    verdicts = {finding.verdict for finding in findings}
+    if Verdict.CANNOT in verdicts:
+        return CANNOT
+    if Verdict.FAIL in verdicts:
+        return FAILED
+    return WARNINGS if Verdict.WARN in verdicts else CAN_DO
+
+
+def _judge(name: str, seen: str, *, ok: bool, bad: Verdict, remedy: str) -> Finding:
+    return Finding(name, Verdict.OK if ok else bad, seen, "" if ok else remedy)
+
+
+def _root(machine: Machine) -> Iterator[Finding]:
+    ok = machine.uid == 0
+    seen = "yes" if ok else f"no, uid {machine.uid}: some checks see less"
+    yield _judge("root", seen, ok=ok, bad=Verdict.WARN, remedy=ROOT_HINT)
+
+
+def _architecture(machine: Machine) -> Iterator[Finding]:
+    ok = machine.architecture == "x86_64"
+    seen = f"{machine.architecture}, Linux {machine.release}"
+    yield _judge(
+        "kernel", seen, ok=ok, bad=Verdict.CANNOT, remedy="the gates exist for x86_64 only"
+    )
+
+
+def _configuration(machine: Machine) -> dict[str, str] | None:
+    """Give the kernel's build options, from wherever they are to be had."""
+    release = machine.release
+    for path in (f"boot/config-{release}", f"lib/modules/{release}/build/.config"):
+        if text := machine.text(path):
+            return _parse_config(text)
+    try:
+        packed = (machine.root / "proc/config.gz").read_bytes()
+        return _parse_config(gzip.decompress(packed).decode("utf-8", "replace"))
+    except (OSError, EOFError):
+        return None
+
+
+def _parse_config(text: str) -> dict[str, str]:
+    lines = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
+    return {name: value for name, _, value in lines}
+
+
+def _config(machine: Machine) -> Iterator[Finding]:
+    options = _configuration(machine)
+    if options is None:
+        remedy = "install the package of this kernel, or its headers"
+        yield Finding("kernel options", Verdict.WARN, "not to be found", remedy)
+        return
+    for wanted, bad in ((REQUIRED_CONFIG, Verdict.CANNOT), (PROBE_CONFIG, Verdict.CANNOT)):
+        for option, purpose in wanted.items():
+            value = options.get(option, "n")
+            remedy = f"needed for {purpose}: boot a kernel that has it"
+            yield _judge(option, value, ok=value in {"y", "m"}, bad=bad, remedy=remedy)
+
+
+def _ftrace(machine: Machine) -> Iterator[Finding]:
+    value = (machine.text("proc/sys/kernel/ftrace_enabled") or "").strip()
+    yield _judge(
+        "ftrace_enabled",
+        value or "not there",
+        ok=value == "1",
+        bad=Verdict.FAIL,
+        remedy="sysctl kernel.ftrace_enabled=1",
+    )
+
+
+def _tracefs(machine: Machine) -> Iterator[Finding]:
+    ok = machine.has("sys/kernel/tracing/events")
+    remedy = "mount -t tracefs tracefs /sys/kernel/tracing"
+    seen = "mounted" if ok else "not mounted, or not to be read"
+    yield _judge("tracefs", seen, ok=ok, bad=Verdict.WARN, remedy=remedy)
+
+
+def _btf(machine: Machine) -> Iterator[Finding]:
+    ok = machine.has("sys/kernel/btf/vmlinux")
+    seen = "there" if ok else "missing"
+    remedy = "boot a kernel with CONFIG_DEBUG_INFO_BTF"
+    yield _judge("type information (BTF)", seen, ok=ok, bad=Verdict.WARN, remedy=remedy)
+
+
+def _headers(machine: Machine) -> Iterator[Finding]:
+    ok = machine.has(f"lib/modules/{machine.release}/build/Makefile")
+    seen = "installed" if ok else "missing"
+    remedy = f"apt install linux-headers-{machine.release}"
+    yield _judge("kernel headers", seen, ok=ok, bad=Verdict.FAIL, remedy=remedy)
+
+
+def _bcc(machine: Machine) -> Iterator[Finding]:
+    del machine
+    # Looked for, not imported: importing it loads LLVM. PyPI's package of that name has no libbcc.
+    ok = all(importlib.util.find_spec(name) for name in ("bcc", "bcc.libbcc"))
+    seen = "can be imported" if ok else "missing, or not the distribution's"
+    yield _judge("BCC", seen, ok=ok, bad=Verdict.FAIL, remedy="apt install python3-bpfcc")
+
+
+def _lockdown(machine: Machine) -> Iterator[Finding]:
+    text = machine.text("sys/kernel/security/lockdown")
+    state = text[text.find("[") + 1 : text.find("]")] if text and "[" in text else "not known"
+    yield _judge(
+        "lockdown",
+        state,
+        ok=state in {"none", "not known"},
+        bad=Verdict.WARN,
+        remedy="modules must be signed" + (", eBPF cannot read" if state != "integrity" else ""),
+    )
+
+
+def _secure_boot(machine: Machine) -> Iterator[Finding]:
+    folder = machine.root / "sys/firmware/efi/efivars"
+    try:
+        found = next(folder.glob("SecureBoot-*"), None)
+        on = found is not None and found.read_bytes()[-1:] == b"\x01"
+    except OSError:
+        return
+    seen = "on" if on else "off"
+    remedy = "sign the modules with a key the machine knows (mokutil)"
+    yield _judge("Secure Boot", seen, ok=not on, bad=Verdict.WARN, remedy=remedy)
+
+
+_TAINTS = {
+    1: ("a module was loaded by force", Verdict.WARN),
+    5: ("a page went bad", Verdict.WARN),
+    7: ("the kernel has crashed (oops)", Verdict.FAIL),
+    9: ("the kernel has warned", Verdict.WARN),
+    14: ("a lock-up was seen", Verdict.WARN),
+}
+
+
+def _taints(machine: Machine) -> Iterator[Finding]:
+    number = int((machine.text("proc/sys/kernel/tainted") or "0").strip() or 0)
+    found = [taint for bit, taint in _TAINTS.items() if number >> bit & 1]
+    verdict = max((each for _, each in found), default=Verdict.OK, key=list(Verdict).index)
+    seen = ", ".join(text for text, _ in found) or f"none that matters ({number})"
+    remedy = "look at dmesg; reboot before you trust this kernel" if found else ""
+    yield Finding("taints", verdict, seen, remedy)
+
+
+def _module(machine: Machine) -> Iterator[Finding]:
+    try:
+        kernel = machine.kmod.read()
+    except DynamosError:
+        yield _judge(
+            "module",
+            "not loaded",
+            ok=False,
+            bad=Verdict.WARN if _modprobe_finds() else Verdict.FAIL,
+            remedy=LOAD_HINT if _modprobe_finds() else "build and install it: make modules",
+        )
+        return
+    names = ", ".join(kernel.subsystems) or "no subsystem yet"
+    yield Finding("module", Verdict.OK, f"loaded, version {kernel.version}: {names}")
+
+
+def _modprobe_finds() -> bool:
+    try:
+        return subprocess.run(["modprobe", "-n", "-q", "dynamos"]).returncode == 0
+    except OSError:
+        return False
+
+
+def _entries(machine: Machine) -> Iterator[Finding]:
+    """Look who else holds the entries of our functions."""
+    try:
+        kernel = machine.kmod.read()
+    except DynamosError:
+        return
+    functions = {name for each in kernel.subsystems.values() for name in each.functions}
+    text = machine.text("sys/kernel/tracing/enabled_functions")
+    if not functions or text is None:
+        return
+    others = [
+        line.split()[0]
+        for line in text.splitlines()
+        if line.split(" ", 1)[0] in functions and _is_shared(line)
+    ]
+    seen = f"shared: {', '.join(others)}" if others else "ours alone"
+    remedy = "end the other tracer or livepatch if gates are refused"
+    yield _judge("functions' entries", seen, ok=not others, bad=Verdict.WARN, remedy=remedy)
+
+
+def _is_shared(line: str) -> bool:
+    """Tell whether an entry has other users than our direct call, or its IP is modified."""
+    words = line.split()
+    users = int(words[1].strip("()")) if len(words) > 1 and words[1].startswith("(") else 1
+    return users > 1 or "I" in words
+
+
+CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
+    _architecture,
+    _root,
+    _config,
+    _ftrace,
+    _tracefs,
+    _btf,
+    _headers,
+    _bcc,
+    _lockdown,
+    _secure_boot,
+    _taints,
+    _module,
+    _entries,
+)
