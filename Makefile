@@ -79,7 +79,7 @@ lock: ## Resolve requirements.in afresh into requirements.lock
 .PHONY: clean
 clean: ## Remove built modules and tools' caches; kernels and .venv stay
 	@rm -rf .cache/build .cache/vm .cache/vm-out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	@rm -f .cache/kernels/*/usr/lib/modules/*/updates/*.ko
+	@rm -rf .cache/kernels/*/lib/modules/*/updates .cache/kernels/*/lib/modules/*/dynamos.stamp
 	@find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -print0 | xargs -0 -r rm -rf
 
 .PHONY: distclean

@@ -25,7 +25,8 @@ SOURCE = PROJECT / "kmod"
 _BUILD = CACHE / "build"
 # What a build leaves behind, should somebody have built in the source tree by hand.
 _PRODUCTS = {".o", ".ko", ".mod", ".cmd", ".symvers", ".order"}
-_STAMP = "installed.stamp"
+# Beside the modules it vouches for: a refreshed kernel has neither.
+_STAMP = "dynamos.stamp"
 
 
 def present() -> bool:
@@ -134,7 +135,7 @@ def build(name: str) -> list[str]:
         say("there is no kmod/Kbuild yet: no modules to build")
         return []
     target = _BUILD / name / "kmod"
-    stamp = target.parent / _STAMP
+    stamp = kernel.modules / _STAMP
     with locked(target.parent / "lock"):
         fingerprint = _fingerprint(kernel, _sources())
         if stamp.exists() and stamp.read_text().split("\n", 1)[0] == fingerprint:
