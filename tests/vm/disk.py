@@ -35,9 +35,10 @@ class Disk:
         """Make the image; all of ext4's initialisation is done now, none in the guest."""
         with path.open("wb") as image:
             image.truncate(self.size)
-        init = "lazy_itable_init=0,lazy_journal_init=0"
-        contents = ["-d", self.contents] if self.contents else []
-        run(["mkfs.ext4", "-q", "-F", "-E", init, *contents, path], what="mkfs.ext4")
+        options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+        if self.contents:
+            options += ["-d", str(self.contents)]
+        run(["mkfs.ext4", *options, path], what="mkfs.ext4")
 
     def qemu_options(self, path: Path) -> list[str]:
         """Attach the image as a virtio disk."""
