@@ -14,6 +14,7 @@
 
 #include "core.h"
 
+/* Protects the registry and every switch; see core.h. */
 DEFINE_MUTEX(dynamos_lock);
 LIST_HEAD(subsystems);			/* of struct subsystem; dynamos_lock */
 

@@ -23,6 +23,7 @@ SHOW(version)
 {
 	return sysfs_emit(buf, "%s\n", DYNAMOS_VERSION);
 }
+
 READ_ONLY(version);
 
 /* ------------------------------------------------------------------------------------------------- subsystem */
@@ -43,18 +44,21 @@ SHOW(active)
 	rcu_read_unlock();
 	return length;
 }
+
 READ_ONLY(active);
 
 SHOW(mode)
 {
 	return sysfs_emit(buf, "concurrent\n");
 }
+
 READ_ONLY(mode);
 
 SHOW(switches)
 {
 	return sysfs_emit(buf, "%lu\n", READ_ONCE(to_subsystem(kobj)->switches));
 }
+
 READ_ONLY(switches);
 
 static struct attribute *subsystem_attrs[] = {
@@ -87,6 +91,7 @@ SHOW(index)
 {
 	return sysfs_emit(buf, "%u\n", to_edition(kobj)->def->index);
 }
+
 READ_ONLY(index);
 
 SHOW(state)
@@ -100,12 +105,14 @@ SHOW(state)
 		state = "draining";
 	return sysfs_emit(buf, "%s\n", state);
 }
+
 READ_ONLY(state);
 
 SHOW(module)
 {
 	return sysfs_emit(buf, "%s\n", module_name(to_edition(kobj)->def->owner));
 }
+
 READ_ONLY(module);
 
 static struct attribute *edition_attrs[] = {
@@ -138,12 +145,14 @@ SHOW(id)
 {
 	return sysfs_emit(buf, "%u\n", to_function(kobj)->def->id);
 }
+
 READ_ONLY(id);
 
 SHOW(backend)
 {
 	return sysfs_emit(buf, "%s\n", gate_backend(to_function(kobj)->gate));
 }
+
 READ_ONLY(backend);
 
 SHOW(address)
@@ -186,12 +195,14 @@ SHOW(calls)
 {
 	return sysfs_emit(buf, "%lu\n", counts_entered(to_counter(kobj)->replacement->counts));
 }
+
 READ_ONLY(calls);
 
 SHOW(in_flight)
 {
 	return sysfs_emit(buf, "%lu\n", counts_in_flight(to_counter(kobj)->replacement->counts));
 }
+
 READ_ONLY(in_flight);
 
 static struct attribute *counter_attrs[] = {
