@@ -185,7 +185,10 @@ def _headers(machine: Machine) -> Iterator[Finding]:
 def _bcc(machine: Machine) -> Iterator[Finding]:
     del machine
     # Looked for, not imported: importing it loads LLVM. PyPI's package of that name has no libbcc.
-    ok = all(importlib.util.find_spec(name) for name in ("bcc", "bcc.libbcc"))
+    try:
+        ok = all(importlib.util.find_spec(name) for name in ("bcc", "bcc.libbcc"))
+    except ImportError:
+        ok = False
     seen = "can be imported" if ok else "missing, or not the distribution's"
     yield _judge("BCC", seen, ok=ok, bad=Verdict.FAIL, remedy="apt install python3-bpfcc")
 

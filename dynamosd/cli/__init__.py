@@ -131,7 +131,3 @@ def _add_doctor(commands: _Commands[_Parser]) -> None:
         return show_doctor(args, kmod)
 
     _add(commands, "doctor", "check what this machine can do", doctor)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

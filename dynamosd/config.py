@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon's own settings: ``DIR/dynamosd.yaml``, and where the policies are.
+
+Everything has a default, so the file may be missing. A key that is not known is an error, at its
+line and column: a setting that is silently not in force is worse than a daemon that won't start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from dynamosd.errors import InvalidInput
+from dynamosd.policy.durations import parse_duration
+from dynamosd.policy.positions import Document, read_document
+from dynamosd.policy.problems import PolicyErrors, Problem, Severity, did_you_mean
+from dynamosd.signals import DEFAULT_WINDOW_SECONDS
+from dynamosd.status import RUNTIME_DIR
+from dynamosd.web import Address, parse_address
+
+FILE = "dynamosd.yaml"
+POLICIES = "policies.d"
+JOURNAL = Path("/var/lib/dynamosd/journal.jsonl")
+METRICS_ADDRESS = "127.0.0.1:9947"
+
+MIN_WINDOW_SECONDS = 0.2
+MAX_WINDOW_SECONDS = 3600.0
+
+
+class ConfigErrors(PolicyErrors):
+    """The settings file cannot be used."""
+
+    code = "invalid_config"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings in force. ``folder`` is what was given with ``--config``."""
+
+    folder: Path
+    metrics_address: Address
+    journal: Path
+    runtime_dir: Path
+    window_seconds: float
+
+    @property
+    def policies(self) -> tuple[Path, ...]:
+        """The policy files, sorted: those in ``policies.d``, or else those beside the settings.
+
+        Looked up each time, for files come and go.
+
+        Raises:
+            InvalidInput: the folder cannot be read.
+        """
+        below = self.folder / POLICIES
+        folder = below if below.is_dir() else self.folder
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            message = f"cannot read {folder}: {error.strerror}"
+            raise InvalidInput(message, hint="give a folder of policies with --config") from error
+        return tuple(
+            path for path in found if path.suffix in {".yaml", ".yml"} and path.name != FILE
+        )
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+
+
+class _Metrics(_Section):
+    address: str = METRICS_ADDRESS
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        try:
+            parse_address(text)
+        except InvalidInput as error:
+            raise ValueError(f"{error.message} ({error.hint})") from error
+        return text
+
+
+class _Journal(_Section):
+    path: str = Field(default=str(JOURNAL), min_length=1)
+
+
+class _File(_Section):
+    metrics: _Metrics = Field(default_factory=_Metrics)
+    journal: _Journal = Field(default_factory=_Journal)
+    runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
+    window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
+
+    @field_validator("window")
+    @classmethod
+    def _is_window(cls, text: str) -> str:
+        if not MIN_WINDOW_SECONDS <= parse_duration(text) <= MAX_WINDOW_SECONDS:
+            raise ValueError("a window is between 200ms and 1h")
+        return text
+
+
+def load(folder: Path) -> Config:
+    """Read the settings of a folder.
+
+    Raises:
+        ConfigErrors: the file is wrong; ``problems`` says where.
+        InvalidInput: the folder or the file cannot be read.
+    """
+    if not folder.is_dir():
+        message = f"{folder} is not a folder"
+        raise InvalidInput(message, hint="give a folder of policies with --config")
+    settings = _read(folder / FILE)
+    return Config(
+        folder,
+        parse_address(settings.metrics.address),
+        Path(settings.journal.path),
+        Path(settings.runtime_dir),
+        parse_duration(settings.window),
+    )
+
+
+def _read(file: Path) -> _File:
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        return _File()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
+    document, problems = read_document(raw, str(file))
+    if any(problem.code == "empty-file" for problem in problems):
+        return _File()
+    if document is None or problems:
+        raise ConfigErrors(problems)
+    try:
+        return _File.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigErrors([_problem(file, document, each) for each in error.errors()]) from None
+
+
+def _problem(file: Path, document: Document, error: Any) -> Problem:  # noqa: ANN401 - pydantic's
+    """Say what pydantic found, in our words and at its place in the file."""
+    path = tuple(error["loc"])
+    message, code, hint = error["msg"].removeprefix("Value error, "), "invalid-value", ""
+    place = document.place_of(path)
+    if error["type"] == "extra_forbidden":
+        message, code = f'unknown key "{path[-1]}"', "unknown-key"
+        hint = did_you_mean(str(path[-1]), _keys(path[:-1]))
+        place = document.place_of_key(path)
+    return Problem(str(file), place.line, place.column, Severity.ERROR, message, code, hint)
+
+
+def _keys(path: tuple[str | int, ...]) -> list[str]:
+    """Give the keys that may stand at a place in the file."""
+    section: type[BaseModel] = {"metrics": _Metrics, "journal": _Journal}.get(
+        str(path[0]) if path else "", _File
+    )
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happened and why, one JSON object a line.
+
+A record that says the same as the last one about the same thing is not written again: it is
+counted, and the count goes out with ``"repeated"`` as soon as there is something new to say.
+Each line is one ``write()`` to a file opened for appending, so that writers never mix; a line
+that was cut short by a crash or a full disk is ended before the next one, and readers skip it.
+Trouble with the disk is counted and told once: it never stops the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MAX_BYTES = 8 * 1024 * 1024
+KEEP = 4
+"""How many old journals stay, as ``journal.jsonl.1`` (the newest of them) and so on."""
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Last:
+    """The last record about one thing, and how often it came again since it was written."""
+
+    fields: Record
+    repeated: int = 0
+    since: float = 0.0
+
+
+@dataclass(slots=True)
+class Journal:
+    """Appends records.
+
+    Args:
+        path: the file; its folder is made when it is missing.
+        wall: gives seconds of the Unix epoch.
+        tell: shows a line to the operator; used when writing fails, and when it works again.
+    """
+
+    path: Path
+    wall: Callable[[], float]
+    tell: Callable[[str], None]
+    max_bytes: int = MAX_BYTES
+    keep: int = KEEP
+    errors: int = 0
+    _last: dict[tuple[str, str], _Last] = field(default_factory=dict)
+    _failing: bool = False
+
+    def record(
+        self, kind: str, about: str = "", detail: Record | None = None, **said: object
+    ) -> None:
+        """Write that ``kind`` happened.
+
+        Args:
+            kind: one word, e.g. ``switch``.
+            about: what a repetition must be about to be one, e.g. the subsystem.
+            detail: what goes with it, but does not make it something new (measured values).
+            said: what happened.
+        """
+        last = self._last.get((kind, about))
+        if last and last.fields == said:
+            last.repeated += 1
+            last.since = last.since or self.wall()
+            return
+        self._flush(kind, about)
+        self._last[kind, about] = _Last(dict(said))
+        self._append({"kind": kind, **said, **(detail or {})})
+
+    def forget(self, kind: str, about: str = "") -> None:
+        """Let the next record of this kind be a new one, whatever it says."""
+        self._flush(kind, about)
+        self._last.pop((kind, about), None)
+
+    def close(self) -> None:
+        """Write the counts that are due."""
+        for kind, about in list(self._last):
+            self.forget(kind, about)
+
+    def _flush(self, kind: str, about: str) -> None:
+        last = self._last.get((kind, about))
+        if last and last.repeated:
+            said = {"repeated": last.repeated, "since": rfc3339(last.since)}
+            self._append({"kind": kind, **last.fields, **said})
+            last.repeated, last.since = 0, 0.0
+
+    def _append(self, record: Record) -> None:
+        now = self.wall()
+        line = json.dumps({"time": rfc3339(now), "time_seconds": round(now, 3), **record})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._rotate()
+            self._write(line.encode() + b"\n")
+        except OSError as error:
+            self.errors += 1
+            if not self._failing:
+                self.tell(f"cannot write {self.path}: {error.strerror}; going on without it")
+            self._failing = True
+            return
+        if self._failing:
+            self.tell(f"{self.path} can be written again")
+        self._failing = False
+
+    def _write(self, line: bytes) -> None:
+        """Append a line; the file is opened each time, for it may have been moved meanwhile."""
+        journal = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            if _is_torn(journal):
+                line = b"\n" + line
+            written = os.write(journal, line)
+            if written < len(line):
+                # The disk got full in mid-line. The next write will say so with an errno.
+                os.write(journal, line[written:])
+        finally:
+            os.close(journal)
+
+    def _rotate(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_size < self.max_bytes:
+                return
+            for number in range(self.keep - 1, 0, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    _numbered(self.path, number).replace(_numbered(self.path, number + 1))
+            self.path.replace(_numbered(self.path, 1))
+
+
+def _is_torn(journal: int) -> bool:
+    """Tell whether the file's last line was never finished."""
+    size = os.fstat(journal).st_size
+    return size > 0 and os.pread(journal, 1, size - 1) != b"\n"
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def rfc3339(wall: float) -> str:
+    """Show seconds of the Unix epoch as RFC 3339 does, in UTC, to the millisecond."""
+    time = dt.datetime.fromtimestamp(wall, dt.UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read(path: Path) -> Iterator[Record]:
+    """Give all records, the oldest first, old journals included; torn lines are left out."""
+    old = sorted(
+        (each for each in path.parent.glob(f"{path.name}.*") if each.suffix[1:].isdigit()),
+        key=lambda each: -int(each.suffix[1:]),
+    )
+    for file in (*old, path):
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
+            yield from filter(None, map(_parse, lines))
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The metrics: their table, the snapshot that the loop leaves, and the page that shows it.
+
+The loop builds a `Snapshot` after each tick and hands it over in one assignment. A scrape reads
+that object and nothing else: it never touches the kernel, and it cannot make the loop wait.
+docs/metrics.md is made from the table here: ``python -m dynamosd.metrics > docs/metrics.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from dynamosd import __version__
+from dynamosd.model import RuleState
+from dynamosd.policy.definition import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dynamosd.model import Decision, KernelState, ProbeCost, Signals, SwitchResult
+    from dynamosd.policy.definition import Policy
+
+Labels = tuple[str, ...]
+Values = dict[str, dict[Labels, float]]
+"""By metric and by the values of its labels, in the order of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric. ``type`` is ``counter``, ``gauge`` or ``histogram``."""
+
+    name: str
+    type: str
+    labels: Labels
+    help: str
+
+
+_COUNTERS = ("subsystem", "function", "edition")
+_SIGNAL = ("signal", "function")
+
+DEFINITIONS = (
+    Definition("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
+    Definition(
+        "dynamos_module_info",
+        "gauge",
+        ("version",),
+        "Version of the kernel module; always 1, absent while it is not loaded.",
+    ),
+    Definition(
+        "dynamos_module_up", "gauge", (), "Whether the kernel module answered the last time."
+    ),
+    Definition(
+        "dynamos_function_calls_total",
+        "counter",
+        _COUNTERS,
+        "Calls that entered an edition of a function since it was loaded (exact, the module's).",
+    ),
+    Definition(
+        "dynamos_function_in_flight_threads",
+        "gauge",
+        _COUNTERS,
+        "Threads now executing an edition of a function (exact, the module's).",
+    ),
+    Definition(
+        "dynamos_function_classified_calls_total",
+        "counter",
+        _COUNTERS,
+        "Calls whose access pattern the probes could judge.",
+    ),
+    Definition(
+        "dynamos_function_sequential_calls_total",
+        "counter",
+        _COUNTERS,
+        "Judged calls that went on where the last one on the same file ended.",
+    ),
+    Definition(
+        "dynamos_edition_active",
+        "gauge",
+        ("subsystem", "edition"),
+        "Whether a new call of the subsystem's functions gets this edition.",
+    ),
+    Definition(
+        "dynamos_switches_total",
+        "counter",
+        ("subsystem", "from", "to", "trigger", "result"),
+        "Switches tried; trigger: policy, manual, exit; result: ok, refused, failed.",
+    ),
+    Definition(
+        "dynamos_switch_duration_seconds",
+        "histogram",
+        ("subsystem",),
+        "Time from the command until the daemon had it back, of its own successful switches.",
+    ),
+    Definition(
+        "dynamos_last_switch_timestamp_seconds",
+        "gauge",
+        ("subsystem",),
+        "When the daemon last saw the active edition change, Unix time.",
+    ),
+    Definition(
+        "dynamos_signal",
+        "gauge",
+        _SIGNAL,
+        "A windowed measurement as the policies see it; absent while there is no data.",
+    ),
+    Definition(
+        "dynamos_signal_trusted",
+        "gauge",
+        _SIGNAL,
+        "Whether policies may rest on the signal; 0 while probes and module disagree.",
+    ),
+    Definition(
+        "dynamos_policy_mode",
+        "gauge",
+        ("policy", "mode"),
+        "1 for the mode that the policy is in: observe, advise, enforce.",
+    ),
+    Definition(
+        "dynamos_policy_rule_state",
+        "gauge",
+        ("policy", "rule", "state"),
+        "1 for the state that the rule is in: inactive, pending, active, leaving.",
+    ),
+    Definition(
+        "dynamos_policy_evaluations_total", "counter", ("policy",), "Evaluations of the policy."
+    ),
+    Definition(
+        "dynamos_policy_last_evaluation_timestamp_seconds",
+        "gauge",
+        ("policy",),
+        "When the policy was last evaluated, Unix time.",
+    ),
+    Definition(
+        "dynamos_loop_lag_seconds", "gauge", (), "How late the last tick of the loop began."
+    ),
+    Definition(
+        "dynamos_loop_missed_ticks_total",
+        "counter",
+        (),
+        "Ticks that were left out because the one before took too long.",
+    ),
+    Definition("dynamos_probe_attached", "gauge", ("probe",), "Whether the probe is attached."),
+    Definition(
+        "dynamos_probe_runs_total",
+        "counter",
+        ("probe",),
+        "Runs of the probe's eBPF programs since they were attached.",
+    ),
+    Definition(
+        "dynamos_probe_run_seconds_total",
+        "counter",
+        ("probe",),
+        "CPU time of the probe's eBPF programs since they were attached.",
+    ),
+    Definition(
+        "dynamos_probe_missed_runs_total",
+        "counter",
+        ("probe",),
+        "Runs that the kernel left out, since the probe was attached.",
+    ),
+    Definition(
+        "dynamos_probe_dropped_calls_total",
+        "counter",
+        ("probe",),
+        "Calls that the probe had no place to count, since it was attached.",
+    ),
+    Definition(
+        "dynamos_probe_mismatches_total",
+        "counter",
+        ("probe",),
+        "Times the probe's calls could not be brought in line with the module's exact counters.",
+    ),
+    Definition("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
+    Definition(
+        "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
+    ),
+    Definition(
+        "dynamos_config_last_reload_successful",
+        "gauge",
+        (),
+        "Whether the last attempt to read the policies succeeded.",
+    ),
+    Definition(
+        "dynamos_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        (),
+        "When the policies in force were read, Unix time.",
+    ),
+)
+
+DURATION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0)
+"""Upper bounds, in seconds: a switch is one store in the kernel; what is seen is the way there."""
+
+_DURATION = "dynamos_switch_duration_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Observations: how many in each bucket (not cumulative, the last is the rest), their sum."""
+
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BUCKETS) + 1)
+    total: float = 0.0
+
+    def observe(self, value: float) -> Histogram:
+        """Give the histogram with one observation more."""
+        bucket = sum(bound < value for bound in DURATION_BUCKETS)
+        counts = (*self.counts[:bucket], self.counts[bucket] + 1, *self.counts[bucket + 1 :])
+        return Histogram(counts, self.total + value)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the page shows, at one time."""
+
+    values: Mapping[str, Mapping[Labels, float]]
+    durations: Mapping[str, Histogram] = field(default_factory=dict)
+
+
+# --------------------------------------------------------------------------- from the stages
+
+
+def kernel_values(kernel: KernelState) -> Values:
+    """Give what the module shows."""
+    calls: dict[Labels, float] = {}
+    in_flight: dict[Labels, float] = {}
+    active: dict[Labels, float] = {}
+    for subsystem in kernel.subsystems.values():
+        for edition in subsystem.editions:
+            active[subsystem.name, edition] = float(edition == subsystem.active)
+        for function in subsystem.functions.values():
+            for edition, counts in function.counts.items():
+                calls[subsystem.name, function.name, edition] = counts.calls
+                in_flight[subsystem.name, function.name, edition] = counts.in_flight
+    return {
+        "dynamos_module_info": {(kernel.version,): 1.0},
+        "dynamos_function_calls_total": calls,
+        "dynamos_function_in_flight_threads": in_flight,
+        "dynamos_edition_active": active,
+    }
+
+
+def signal_values(signals: Signals) -> Values:
+    """Give the signals, those without data only by whether they are trusted."""
+    known: dict[Labels, float] = {}
+    trusted: dict[Labels, float] = {}
+    for key, signal in signals.values.items():
+        trusted[key] = float(signal.trusted)
+        if signal.value is not None:
+            known[key] = signal.value
+    return {"dynamos_signal": known, "dynamos_signal_trusted": trusted}
+
+
+def policy_values(policies: Iterable[Policy], decisions: Mapping[str, Decision]) -> Values:
+    """Give each policy's mode and where its rules stand; ``decisions`` are the last, by policy."""
+    modes: dict[Labels, float] = {}
+    rules: dict[Labels, float] = {}
+    for policy in policies:
+        for mode in Mode:
+            modes[policy.name, str(mode)] = float(mode is policy.mode)
+        states = decisions[policy.name].rules if policy.name in decisions else {}
+        for rule, now in states.items():
+            for state in RuleState:
+                rules[policy.name, rule, str(state)] = float(state is now)
+    return {"dynamos_policy_mode": modes, "dynamos_policy_rule_state": rules}
+
+
+def probe_values(probe: str, cost: ProbeCost, dropped: int, mismatches: int) -> Values:
+    """Give what a probe that is attached costs, and how well it sees."""
+    by_name = {
+        "dynamos_probe_attached": 1.0,
+        "dynamos_probe_runs_total": cost.runs,
+        "dynamos_probe_run_seconds_total": cost.run_seconds,
+        "dynamos_probe_missed_runs_total": cost.missed,
+        "dynamos_probe_dropped_calls_total": dropped,
+        "dynamos_probe_mismatches_total": mismatches,
+    }
+    return {name: {(probe,): float(value)} for name, value in by_name.items()}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the daemon counts itself. Belongs to the loop; `values` gives copies."""
+
+    switches: Counter[Labels] = field(default_factory=Counter)
+    last_switches: dict[Labels, float] = field(default_factory=dict)
+    durations: dict[str, Histogram] = field(default_factory=dict)
+    evaluations: Counter[Labels] = field(default_factory=Counter)
+    last_evaluations: dict[Labels, float] = field(default_factory=dict)
+
+    def add_switch(self, result: SwitchResult, wall: float) -> None:
+        """Count a switch that was tried, or seen; ``wall`` is when, in Unix time."""
+        labels = (result.subsystem, result.origin, result.target, result.trigger, result.result)
+        self.switches[labels] += 1
+        if result.result != "ok":
+            return
+        self.last_switches[(result.subsystem,)] = wall
+        if result.trigger != "manual":
+            before = self.durations.get(result.subsystem, Histogram())
+            self.durations[result.subsystem] = before.observe(result.duration_seconds)
+
+    def add_evaluation(self, policy: str, wall: float) -> None:
+        """Count an evaluation, done at ``wall`` in Unix time."""
+        self.evaluations[(policy,)] += 1
+        self.last_evaluations[(policy,)] = wall
+
+    def values(self) -> Values:
+        """Give all counts so far."""
+        return {
+            "dynamos_switches_total": {**self.switches},
+            "dynamos_last_switch_timestamp_seconds": {**self.last_switches},
+            "dynamos_policy_evaluations_total": {**self.evaluations},
+            "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
+        }
+
+
+# ---------------------------------------------------------------------------------- the page
+
+
+class Page(Collector):
+    """The text of ``/metrics``, made once for each snapshot."""
+
+    def __init__(self) -> None:
+        """Start with what is known before the first tick."""
+        self._snapshot = Snapshot({"dynamos_build_info": {(__version__,): 1.0}})
+        self._rendered: tuple[Snapshot, bytes] | None = None
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Put a new snapshot in the place of the last one."""
+        self._snapshot = snapshot
+
+    def text(self) -> bytes:
+        """Give the page. Threads that come at the same time may each render it; none waits."""
+        rendered, snapshot = self._rendered, self._snapshot
+        if rendered is None or rendered[0] is not snapshot:
+            rendered = (snapshot, generate_latest(self._registry))
+            self._rendered = rendered
+        return rendered[1]
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the snapshot's metrics, in the order of the table."""
+        snapshot = self._snapshot
+        for definition in DEFINITIONS:
+            if definition.name == _DURATION:
+                yield _histogram(definition, snapshot.durations)
+            elif values := snapshot.values.get(definition.name):
+                yield _family(definition, values)
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: the registry has this collector alone."""
+        return iter(())
+
+
+def _family(definition: Definition, values: Mapping[Labels, float]) -> Metric:
+    kind = CounterMetricFamily if definition.type == "counter" else GaugeMetricFamily
+    family = kind(definition.name, definition.help, labels=definition.labels)
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(definition: Definition, durations: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
+    bounds = [*(str(bound) for bound in DURATION_BUCKETS), "+Inf"]
+    for subsystem, histogram in sorted(durations.items()):
+        sums = [sum(histogram.counts[: place + 1]) for place in range(len(bounds))]
+        buckets = [(bound, float(count)) for bound, count in zip(bounds, sums, strict=True)]
+        family.add_metric([subsystem], buckets, histogram.total)
+    return family
+
+
+# ----------------------------------------------------------------------------- documentation
+
+_DOCUMENT = """\
+<!-- SPDX-License-Identifier: GPL-2.0-or-later -->
+# Metrics
+
+Made from the table in `dynamosd/metrics.py`: `python -m dynamosd.metrics > docs/metrics.md`.
+
+The daemon serves them at `http://127.0.0.1:9947/metrics` (`--metrics-address`). A scrape shows the
+state after the last tick of the loop. Labels come from the module's and the policies' names; none
+is ever a process, a command or a cgroup.
+
+| metric | type | labels | meaning |
+| --- | --- | --- | --- |
+"""
+
+
+def document() -> str:
+    """Give docs/metrics.md."""
+    rows = (
+        f"| `{each.name}` | {each.type} | {', '.join(each.labels) or '-'} | {each.help} |"
+        for each in DEFINITIONS
+    )
+    return _DOCUMENT + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
