@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a schema cannot say: conditions compile, names exist, nothing contradicts itself.
+
+Works on the document, not on the typed content, so that these errors show together with those of
+shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dynamosd.model import ORIGINAL, Signals
+from dynamosd.policy.condition import Condition, ConditionError, Fault, compile_condition
+from dynamosd.policy.definition import Mode
+from dynamosd.policy.names import SubsystemNames
+from dynamosd.policy.positions import Document, Path, Place
+from dynamosd.policy.problems import Problem, Severity, did_you_mean
+
+_SUBSYSTEM: Path = ("spec", "subsystem")
+_BASELINE: Path = ("spec", "baseline")
+_RULES: Path = ("spec", "rules")
+_CONDITIONS = ("when", "until")
+
+
+@dataclass(slots=True)
+class Checker:
+    """Checks one document; ``problems`` and ``conditions`` (by path) then hold the results."""
+
+    document: Document
+    known: Mapping[str, SubsystemNames] | None
+    problems: list[Problem] = field(default_factory=list)
+    conditions: dict[Path, Condition] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Do all checks."""
+        for path in self._rules():
+            for key in _CONDITIONS:
+                self._compile((*path, key))
+        self._check_rule_names()
+        self._check_useless_rules()
+        self._check_known_names()
+
+    def _rules(self) -> list[Path]:
+        rules = _value(self.document.data, _RULES)
+        return [(*_RULES, index) for index in range(len(rules) if isinstance(rules, list) else 0)]
+
+    def _compile(self, path: Path) -> None:
+        text = _text(self.document, path)
+        if not text:
+            return
+        try:
+            condition = compile_condition(text)
+        except ConditionError as error:
+            for fault in error.faults:
+                self._report_fault(path, fault)
+            return
+        self.conditions[path] = condition
+        if condition.constant is not None:
+            message = f'"{path[-1]}" is always {str(condition.constant).lower()}'
+            self._warn(path, message, "constant-condition")
+        elif not condition.references:
+            message = f'"{path[-1]}" {condition.evaluate(Signals(0.0, {})).reason}'
+            self._error(path, message, "condition-value")
+
+    def _report_fault(self, path: Path, fault: Fault) -> None:
+        place, outside = self._place_in(path, fault.line, fault.column)
+        self._add(place, Severity.ERROR, fault.message + outside, fault.code, fault.hint)
+
+    def _place_in(self, path: Path, line: int, column: int) -> tuple[Place, str]:
+        """Return a position inside a text; if the file shows it otherwise, say it in words."""
+        start = self.document.verbatim.get(path)
+        if start is not None:
+            return Place(start.line, start.column + column - 1), ""
+        return self.document.place_of(path), f", at {line}:{column} of this text"
+
+    def _check_rule_names(self) -> None:
+        seen: dict[str, int] = {}
+        for path in self._rules():
+            name = _text(self.document, (*path, "name"))
+            if name is None:
+                continue
+            place = self.document.place_of((*path, "name"))
+            if name in seen:
+                message = f'rule "{name}" is already in line {seen[name]}'
+                self._add(place, Severity.ERROR, message, "duplicate-rule")
+            seen.setdefault(name, place.line)
+
+    def _check_useless_rules(self) -> None:
+        baseline = _text(self.document, _BASELINE) or ORIGINAL
+        for path in self._rules():
+            if _text(self.document, (*path, "edition")) == baseline:
+                message = f'the rule\'s edition "{baseline}" is the baseline'
+                self._warn((*path, "edition"), message, "edition-is-baseline")
+
+    def _check_known_names(self) -> None:
+        subsystem = _text(self.document, _SUBSYSTEM)
+        if subsystem is None:
+            return
+        if self.known is None:
+            place = self.document.place_of(_SUBSYSTEM)
+            message = "names of subsystems, editions and functions were not checked"
+            self._add(place, Severity.NOTE, message, "names-not-checked")
+        elif subsystem not in self.known:
+            hint = did_you_mean(subsystem, self.known)
+            self._error(_SUBSYSTEM, f'no subsystem "{subsystem}"', "unknown-subsystem", hint)
+        else:
+            self._check_editions(subsystem, self.known[subsystem].editions | {ORIGINAL})
+            self._check_functions(subsystem, self.known[subsystem].functions)
+
+    def _check_editions(self, subsystem: str, editions: frozenset[str]) -> None:
+        for path in [_BASELINE, *((*rule, "edition") for rule in self._rules())]:
+            edition = _text(self.document, path)
+            if edition is not None and edition not in editions:
+                message = f'subsystem "{subsystem}" has no edition "{edition}"'
+                hint = did_you_mean(edition, editions) or _choices(editions)
+                self._error(path, message, "unknown-edition", hint)
+
+    def _check_functions(self, subsystem: str, functions: frozenset[str]) -> None:
+        for path, condition in self.conditions.items():
+            for reference in condition.references:
+                if reference.function not in functions:
+                    place, outside = self._place_in(path, reference.line, reference.column)
+                    message = f'subsystem "{subsystem}" has no function "{reference.function}"'
+                    hint = did_you_mean(reference.function, functions) or _choices(functions)
+                    code = "unknown-function"
+                    self._add(place, Severity.ERROR, message + outside, code, hint)
+
+    def _error(self, path: Path, message: str, code: str, hint: str = "") -> None:
+        self.problems.append(self.document.error(path, message, code, hint))
+
+    def _warn(self, path: Path, message: str, code: str) -> None:
+        self._add(self.document.place_of(path), Severity.WARNING, message, code)
+
+    def _add(
+        self, place: Place, severity: Severity, message: str, code: str, hint: str = ""
+    ) -> None:
+        file = self.document.file
+        problem = Problem(file, place.line, place.column, severity, message, code, hint)
+        self.problems.append(problem)
+
+
+def check_together(documents: Iterable[Document]) -> Iterator[Problem]:
+    """Yield what is wrong among files that are each right: same names, two masters."""
+    names: dict[str, str] = {}
+    enforcing: dict[str, str] = {}
+    for document in documents:
+        file = document.file
+        name = _text(document, ("metadata", "name"))
+        if name is not None and names.setdefault(name, file) != file:
+            message = f'policy "{name}" is already in {names[name]}'
+            yield document.error(("metadata", "name"), message, "duplicate-policy")
+        subsystem = _text(document, _SUBSYSTEM)
+        if subsystem is None or _text(document, ("spec", "mode")) != Mode.ENFORCE:
+            continue
+        if enforcing.setdefault(subsystem, file) != file:
+            message = f'subsystem "{subsystem}" is already switched by {enforcing[subsystem]}'
+            hint = "only one policy of a subsystem may enforce"
+            yield document.error(_SUBSYSTEM, message, "conflicting-policies", hint)
+
+
+def _choices(names: Iterable[str]) -> str:
+    listed = ", ".join(sorted(names))
+    return f"there are {listed}" if listed else ""
+
+
+def _text(document: Document, path: Path) -> str | None:
+    value = _value(document.data, path)
+    return value if isinstance(value, str) else None
+
+
+def _value(data: object, path: Path) -> object:
+    for part in path:
+        if isinstance(part, str) and isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(part, int) and isinstance(data, list):
+            data = data[part]
+        else:
+            return None
+    return data

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A policy as the engine uses it: checked, compiled, frozen. All times are in seconds."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dynamosd.policy.condition import Condition
+from dynamosd.policy.problems import Problem
+
+
+class Mode(enum.StrEnum):
+    """How far a policy may go: only watch, say what it would do, or do it."""
+
+    OBSERVE = "observe"
+    ADVISE = "advise"
+    ENFORCE = "enforce"
+
+
+class OnExit(enum.StrEnum):
+    """What becomes of the subsystem when the daemon is stopped cleanly."""
+
+    BASELINE = "baseline"
+    HOLD = "hold"
+
+
+class OnNoData(enum.StrEnum):
+    """What an active rule does while its until-condition has no answer."""
+
+    HOLD = "hold"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One reason to use an edition. Without ``until``, the rule ends when ``when`` is false."""
+
+    name: str
+    edition: str
+    when: Condition
+    until: Condition | None
+    for_seconds: float
+    keep_for_seconds: float
+    on_no_data: OnNoData
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to switch a subsystem, and to which edition."""
+
+    file: str
+    name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    subsystem: str
+    mode: Mode
+    baseline: str
+    interval_seconds: float
+    on_exit: OnExit
+    rules: tuple[Rule, ...]
+    remarks: tuple[Problem, ...] = ()
+    """Warnings and notes about the file."""
+
+    @property
+    def signals(self) -> frozenset[tuple[str, str]]:
+        """All (signal, function) pairs that the rules' conditions use."""
+        used: set[tuple[str, str]] = set()
+        for rule in self.rules:
+            used.update(rule.when.signals)
+            if rule.until is not None:
+                used.update(rule.until.signals)
+        return frozenset(used)

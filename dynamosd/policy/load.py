@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policy files to policies. Every error of every file is reported, each with its position."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynamosd.policy.checks import Checker, check_together
+from dynamosd.policy.condition import Condition
+from dynamosd.policy.definition import Policy, Rule
+from dynamosd.policy.names import SubsystemNames
+from dynamosd.policy.positions import MAX_BYTES, Document, read_document
+from dynamosd.policy.positions import Path as DataPath
+from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
+from dynamosd.policy.schema import PolicyFile, RuleSpec
+from dynamosd.policy.shape import validate
+
+Known = Mapping[str, SubsystemNames]
+"""The subsystems that exist, by name."""
+
+_IGNORED = (".*", "*~", "*.dpkg-*", "*.rpmnew")
+_SUFFIXES = {".yaml", ".yml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome for one or more files: policies of those without errors, problems of all."""
+
+    policies: tuple[Policy, ...]
+    problems: tuple[Problem, ...]
+
+
+def load_policy(path: Path, *, known: Known | None = None) -> Policy:
+    """Load one policy.
+
+    Args:
+        path: the file.
+        known: the subsystems that exist; None if that is not known, and names are then not checked.
+
+    Raises:
+        PolicyErrors: with all that is wrong with it.
+    """
+    return _or_raise(check_files([path], known=known)).policies[0]
+
+
+def load_directory(directory: Path, *, known: Known | None = None) -> tuple[Policy, ...]:
+    """Load all policies of a directory, sorted by file name; see ``check_directory``.
+
+    Raises:
+        PolicyErrors: with all that is wrong with any of them.
+    """
+    return _or_raise(check_directory(directory, known=known)).policies
+
+
+def parse_policy(raw: bytes, file: str, *, known: Known | None = None) -> Policy:
+    """Make a policy of a file's content; ``file`` is its name in messages.
+
+    Raises:
+        PolicyErrors: with all that is wrong with it.
+    """
+    parsed = _parse(raw, file, known)
+    if parsed.policy is None:
+        raise PolicyErrors(parsed.problems)
+    return parsed.policy
+
+
+def check_directory(directory: Path, *, known: Known | None = None) -> Checked:
+    """Check the files ``*.yaml`` and ``*.yml`` of a directory, sorted by file name.
+
+    Hidden files and what editors and package managers leave behind are passed over in silence;
+    other files get a note, so that a misnamed policy does not go unnoticed.
+    """
+    try:
+        entries = sorted(directory.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        return Checked((), (_unreadable(str(directory), error),))
+    files = [path for path in entries if not _is_ignored(path.name) and not path.is_dir()]
+    checked = check_files([path for path in files if path.suffix in _SUFFIXES], known=known)
+    notes = [
+        Problem(str(path), 1, 1, Severity.NOTE, "not a .yaml file: passed over", "ignored-file")
+        for path in files
+        if path.suffix not in _SUFFIXES
+    ]
+    return Checked(checked.policies, (*checked.problems, *notes))
+
+
+def check_files(paths: Iterable[Path], *, known: Known | None = None) -> Checked:
+    """Check policy files, each alone and all together. Never raises for what is in them."""
+    parsed = [_parse_file(path, known) for path in paths]
+    problems = [problem for each in parsed for problem in each.problems]
+    documents = [each.document for each in parsed if each.document is not None]
+    problems += check_together(documents)
+    wrong = {problem.file for problem in problems if problem.severity is Severity.ERROR}
+    policies = [each.policy for each in parsed if each.policy and each.file not in wrong]
+    return Checked(tuple(policies), tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    file: str
+    problems: tuple[Problem, ...]
+    document: Document | None = None
+    policy: Policy | None = None
+
+
+def _or_raise(checked: Checked) -> Checked:
+    if has_errors(checked.problems):
+        raise PolicyErrors(checked.problems)
+    return checked
+
+
+def _is_ignored(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _IGNORED)
+
+
+def _parse_file(path: Path, known: Known | None) -> _Parsed:
+    try:
+        raw = _read(path)
+    except (OSError, ValueError) as error:
+        return _Parsed(str(path), (_unreadable(str(path), error),))
+    return _parse(raw, str(path), known)
+
+
+def _read(path: Path) -> bytes:
+    """Return a file's bytes, or one more than the limit. A FIFO or a device is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 # it is open already
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _unreadable(file: str, error: Exception) -> Problem:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return Problem(file, 1, 1, Severity.ERROR, f"cannot be read: {reason}", "unreadable")
+
+
+def _parse(raw: bytes, file: str, known: Known | None) -> _Parsed:
+    document, syntax = read_document(raw, file)
+    if document is None:
+        return _Parsed(file, tuple(syntax))
+    content, shape = validate(document)
+    checker = Checker(document, known)
+    checker.run()
+    problems = tuple(
+        sorted([*syntax, *shape, *checker.problems], key=lambda each: (each.line, each.column))
+    )
+    if content is None or has_errors(problems):
+        return _Parsed(file, problems, document)
+    policy = _build(content, checker.conditions, file, problems)
+    return _Parsed(file, problems, document, policy)
+
+
+def _build(
+    content: PolicyFile,
+    conditions: Mapping[DataPath, Condition],
+    file: str,
+    remarks: tuple[Problem, ...],
+) -> Policy:
+    spec = content.spec
+    rules = [
+        _build_rule(rule, conditions, ("spec", "rules", index))
+        for index, rule in enumerate(spec.rules)
+    ]
+    return Policy(
+        file=file,
+        name=content.metadata.name,
+        labels=content.metadata.labels,
+        annotations=content.metadata.annotations,
+        subsystem=spec.subsystem,
+        mode=spec.mode,
+        baseline=spec.baseline,
+        interval_seconds=spec.interval,
+        on_exit=spec.on_exit,
+        rules=tuple(rules),
+        remarks=remarks,
+    )
+
+
+def _build_rule(rule: RuleSpec, conditions: Mapping[DataPath, Condition], path: DataPath) -> Rule:
+    return Rule(
+        name=rule.name,
+        edition=rule.edition,
+        when=conditions[*path, "when"],
+        until=conditions.get((*path, "until")),
+        for_seconds=rule.for_,
+        keep_for_seconds=rule.keep_for,
+        on_no_data=rule.on_no_data,
+    )

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The names that policies may refer to, as far as they are known when a policy is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dynamosd.model import KernelState
+
+
+@dataclass(frozen=True, slots=True)
+class SubsystemNames:
+    """What one subsystem has."""
+
+    editions: frozenset[str]
+    functions: frozenset[str]
+
+
+def names_of(kernel: KernelState) -> Mapping[str, SubsystemNames]:
+    """Return the names of all subsystems that the kernel module shows."""
+    return {
+        name: SubsystemNames(frozenset(subsystem.editions), frozenset(subsystem.functions))
+        for name, subsystem in kernel.subsystems.items()
+    }

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shape of a policy file: keys, types, defaults. What is not implemented is not accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from dynamosd.model import ORIGINAL
+from dynamosd.policy.definition import Mode, OnExit, OnNoData
+from dynamosd.policy.durations import PATTERN, format_duration, parse_duration
+
+API_VERSION = "dynamos/v1alpha1"
+KIND = "SwitchPolicy"
+
+MAX_RULES = 64
+MIN_INTERVAL_SECONDS = 0.1
+MAX_INTERVAL_SECONDS = 3600.0
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, int) and value == 0 and value is not False:
+        return 0.0
+    raise ValueError("a duration has a unit, such as 500ms, 30s or 1h30m")
+
+
+def _interval(value: object) -> float:
+    seconds = _duration(value)
+    if not MIN_INTERVAL_SECONDS <= seconds <= MAX_INTERVAL_SECONDS:
+        shortest, longest = map(format_duration, (MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS))
+        raise ValueError(f"an interval is between {shortest} and {longest}")
+    return seconds
+
+
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": PATTERN})
+Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
+Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
+
+ObjectName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""A policy's or a rule's name: it becomes a metric's label and a word in logs."""
+
+KernelName = Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A subsystem's or an edition's name: it becomes a word of a command to the kernel module."""
+
+ConditionText = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+    )
+
+
+class Metadata(_Strict):
+    """What the policy is called, and notes for people and tools."""
+
+    name: ObjectName
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class RuleSpec(_Strict):
+    """One rule."""
+
+    name: ObjectName
+    edition: KernelName
+    when: ConditionText
+    until: ConditionText | None = None
+    for_: Duration = Field(default=0.0, alias="for")
+    keep_for: Duration = 0.0
+    on_no_data: Annotated[OnNoData, Field(strict=False)] = OnNoData.HOLD
+
+
+class Spec(_Strict):
+    """What the policy does."""
+
+    subsystem: KernelName
+    mode: Annotated[Mode, Field(strict=False)] = Mode.ADVISE
+    baseline: KernelName = ORIGINAL
+    interval: Interval = 1.0
+    on_exit: Annotated[OnExit, Field(strict=False)] = OnExit.BASELINE
+    rules: list[RuleSpec] = Field(min_length=1, max_length=MAX_RULES)
+
+
+class PolicyFile(_Strict):
+    """The whole file."""
+
+    api_version: Literal["dynamos/v1alpha1"]
+    kind: Literal["SwitchPolicy"]
+    metadata: Metadata
+    spec: Spec

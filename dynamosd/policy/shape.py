@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compares a document with the schema and says in an operator's words what does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dynamosd.policy.positions import Document, Path
+from dynamosd.policy.problems import Problem, did_you_mean
+from dynamosd.policy.schema import Metadata, PolicyFile, RuleSpec, Spec
+
+_MODELS: Mapping[Path, type[BaseModel]] = {
+    (): PolicyFile,
+    ("metadata",): Metadata,
+    ("spec",): Spec,
+    ("spec", "rules", 0): RuleSpec,
+}
+
+_WRONG_TYPES: Mapping[str, str] = {
+    "model_type": "keys and values",
+    "dict_type": "keys and values",
+    "list_type": "a list",
+    "string_type": "text",
+}
+
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+def validate(document: Document) -> tuple[PolicyFile | None, list[Problem]]:
+    """Return the typed content, or None and every error of the document's shape."""
+    problems = [
+        document.error(path, f"{_name(path)} has no value", "empty-value")
+        for path in _empty(document.data, ())
+    ]
+    try:
+        content = PolicyFile.model_validate(document.data)
+    except ValidationError as errors:
+        problems.extend(
+            _translate(document, error)
+            for error in errors.errors(include_url=False)
+            # An empty value has been reported; that it also has the wrong type is no news.
+            if error["input"] is not None or error["type"] == "extra_forbidden"
+        )
+        return None, problems
+    return (None if problems else content), problems
+
+
+def _empty(data: object, path: Path) -> list[Path]:
+    """Return the ways to all empty values; at the top, that is a missing document."""
+    if data is None:
+        return [path]
+    found: list[Path] = []
+    if isinstance(data, dict):
+        for key, value in data.items():
+            found += _empty(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            found += _empty(value, (*path, index))
+    return found
+
+
+def _translate(document: Document, error: ErrorDetails) -> Problem:
+    path: Path = error["loc"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(document, path)
+    message, code, hint = _explain(kind, _name(path), error)
+    return document.error(path, message, code, hint)
+
+
+def _unknown_key(document: Document, path: Path) -> Problem:
+    key = str(path[-1])
+    parent = tuple(0 if isinstance(part, int) else part for part in path[:-1])
+    hint = did_you_mean(key, _keys(_MODELS[parent]))
+    return document.error_at_key(path, f'unknown key "{key}"', "unknown-key", hint)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
+    """Return message, code and hint."""
+    value = error["input"]
+    context = error.get("ctx", {})
+    if kind == "missing":
+        return f"{name} is missing", "missing-key", ""
+    if kind in _WRONG_TYPES:
+        is_scalar = isinstance(value, (bool, int, float))
+        hint = "write it in quotes" if kind == "string_type" and is_scalar else ""
+        return f"{name} must be {_WRONG_TYPES[kind]}", "wrong-type", hint
+    if kind in {"literal_error", "enum"}:
+        choices = _QUOTED.findall(context["expected"])
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        return f"{name} must be {context['expected'].replace(chr(39), chr(34))}", "bad-value", hint
+    if kind == "string_pattern_mismatch":
+        is_object = "a-z0-9" in context["pattern"] and "A-Z" not in context["pattern"]
+        letters = (
+            "lower-case letters, digits, - and ." if is_object else "letters, digits, _ . and -"
+        )
+        return f"{name} may hold {letters} only, and begins with a letter or digit", "bad-name", ""
+    if kind == "value_error":
+        return f"{name}: {context['error']}", "bad-duration", ""
+    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}", "bad-value", ""
+
+
+def _name(path: Path) -> str:
+    """Return what to call a value: its key, or its place in a list."""
+    if not path:
+        return "the policy"
+    if isinstance(path[-1], int):
+        return f"item {path[-1] + 1} of {_name(path[:-1])}"
+    return f'"{path[-1]}"'
