@@ -39,6 +39,10 @@ modules: setup ## Build kmod/ for KERNEL and make it modprobe-able in its guest
 vm: setup ## Run CMD as root in a VM of KERNEL (MEM CPUS DISK TIMEOUT …: tests/vm/README.md)
 	@$(PY) -m tests.vm
 
+.PHONY: demo
+demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this machine's kernel)
+	@KERNEL=$(KERNEL) HOST=$(HOST) $(PY) -m tests.demo
+
 .PHONY: test
 test: test-unit test-kernel ## Run every test: here, then in a VM of each of KERNELS
 

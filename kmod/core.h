@@ -75,7 +75,7 @@ struct subsystem {
 	struct list_head editions;		/* of struct edition, original first; dynamos_lock */
 	struct dynamos_subsystem *def;
 	struct edition *original;
-	struct edition __rcu *active;		/* written with dynamos_lock; an edition is freed after an RCU grace period */
+	struct edition __rcu *active;		/* written with dynamos_lock; freed after an RCU grace period */
 	unsigned long indexes;			/* bit map of the edition numbers in use; dynamos_lock */
 	unsigned long switches;			/* dynamos_lock; sysfs reads it without */
 	bool gated;				/* dynamos_lock */

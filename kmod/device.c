@@ -144,7 +144,8 @@ static ssize_t device_write(struct file *file, const char __user *from, size_t l
 	}
 	if (!err)
 		return length;
-	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"", request.by, -err, shown, request.reason);
+	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"",
+		   request.by, -err, shown, request.reason);
 	return err;
 }
 

@@ -24,13 +24,13 @@ EDITION_SLOTS: Final = 16
 """DYNAMOS_MAX_EDITIONS of kmod/include/dynamos/edition.h."""
 
 REACH_PAGES: Final = 512
-"""How far ahead of the last call a call may be and still be sequential: the largest window of any edition (2 MiB)."""
+"""How far ahead of the last call a sequential one may be: any edition's largest window."""
 
 KIND_READAHEAD: Final = 1
 READAHEAD_FUNCTIONS: Final = frozenset(
     {"page_cache_ra_order", "page_cache_sync_ra", "page_cache_async_ra"}
 )
-"""Functions whose first argument is a ``struct readahead_control *``; bpf/dynamos.bpf.c looks into it."""
+"""Functions whose first argument, a ``struct readahead_control *``, is looked into."""
 
 BPF_STATS_RUN_TIME: Final = 0
 BPF_ENABLE_STATS: Final = 32
@@ -39,25 +39,24 @@ SYS_BPF: Final = 321
 
 
 class GateProbe:
-    """Counts calls and returns of every gated function per edition, and how sequential they are.
+    """Counts calls and returns of each gated function per edition, and how sequential they are.
 
-    Attaching takes a BCC compile: a second on hardware, half a minute and more in an emulated machine.
+    Attaching takes a BCC compile: a second on hardware, half a minute and more when emulated.
 
     Raises:
-        NotSupported: BCC is missing, or the kernel refuses the programs; the message holds the compiler's text.
+        NotSupported: BCC is missing, or the kernel refuses the programs; the message holds the
+            compiler's text.
     """
 
     def __init__(self) -> None:
         self._bpf = _compile()
-        self._fds = [
-            _attach(self._bpf, "edition_enter", "on_enter"),
-            _attach(self._bpf, "edition_exit", "on_exit"),
-        ]
+        _attach(self._bpf, "edition_enter", "on_enter")
+        _attach(self._bpf, "edition_exit", "on_exit")
         self._stats_fd = _enable_stats()
         self._kinds: dict[int, int] = {}
 
     def watch(self, state: KernelState) -> None:
-        """Give each function that is there now the look its arguments allow. Cheap when nothing has changed."""
+        """Give each function that is there now the look its arguments allow."""
         for subsystem in state.subsystems.values():
             for function in subsystem.functions.values():
                 kind = KIND_READAHEAD if function.name in READAHEAD_FUNCTIONS else 0
@@ -66,7 +65,7 @@ class GateProbe:
                     self._kinds[function.id] = kind
 
     def read(self, state: KernelState) -> Mapping[tuple[str, str, str], FunctionSample]:
-        """Cumulative figures since attaching, for each function and edition that ``state`` names."""
+        """Cumulative figures since attaching, of each function and edition in ``state``."""
         table = self._bpf["figures"]
         samples = {}
         for subsystem in state.subsystems.values():
@@ -136,7 +135,7 @@ def _compile() -> Any:  # noqa: ANN401 (bcc has no types)
         except Exception as error:
             # BCC raises bare Exception and prints the reason to stderr.
             raise NotSupported(
-                f"the eBPF probes do not compile or load on this kernel: {error}\n{said()}".rstrip(),
+                f"the eBPF probes do not compile or load here: {error}\n{said()}".rstrip(),
                 hint="are the kernel's headers installed (apt install linux-headers-$(uname -r))?",
             ) from error
     return bpf
@@ -154,7 +153,7 @@ def _attach(bpf: Any, tracepoint: str, function: str) -> None:  # noqa: ANN401
 
 @contextmanager
 def _stderr_text() -> Iterator[Any]:
-    """Catch what C code writes to stderr meanwhile; it is shown again unless the caller asks for it."""
+    """Catch what C code writes to stderr; shown again unless the caller asks for it."""
     with tempfile.TemporaryFile() as caught:
         saved = os.dup(2)
         os.dup2(caught.fileno(), 2)
@@ -177,7 +176,7 @@ def _stderr_text() -> Iterator[Any]:
 
 
 def _enable_stats() -> int:
-    """Have the kernel time all eBPF programs while the returned descriptor is open; -1 where it cannot."""
+    """Have the kernel time all eBPF programs while the descriptor is open; -1 if it cannot."""
     attr = (ctypes.c_uint32 * 32)(BPF_STATS_RUN_TIME)
     return int(
         ctypes.CDLL(None, use_errno=True).syscall(

@@ -19,6 +19,7 @@ static void no_window(struct readahead_control *ractl, struct file_ra_state *ra,
 {
 	WRITE_ONCE(ra->mmap_miss, 0);
 }
+
 DYNAMOS_REPLACE(random, page_cache_ra_order, no_window);
 
 /* Just the pages of this read(), in one go, as for a file opened with POSIX_FADV_RANDOM; none beyond the file's end. */
@@ -36,6 +37,7 @@ static void wanted_only(struct readahead_control *ractl, unsigned long req_count
 		return;
 	page_cache_ra_unbounded(ractl, min3(req_count, most, last - first + 1), 0);
 }
+
 DYNAMOS_REPLACE(random, page_cache_sync_ra, wanted_only);
 
 /* The mark was set by another edition before the switch. Clear it, or each reader of this page comes here again. */
@@ -45,6 +47,7 @@ static void no_next_window(struct readahead_control *ractl, struct folio *folio,
 	if (!folio_test_writeback(folio))
 		folio_clear_readahead(folio);
 }
+
 DYNAMOS_REPLACE(random, page_cache_async_ra, no_next_window);
 
 DYNAMOS_EDITION(readahead, random,

@@ -41,6 +41,7 @@ static void larger_window(struct readahead_control *ractl, struct file_ra_state 
 	}
 	dynamos_original(page_cache_ra_order)(ractl, ra, new_order);
 }
+
 DYNAMOS_REPLACE(streaming, page_cache_ra_order, larger_window);
 
 DYNAMOS_EDITION(readahead, streaming,
