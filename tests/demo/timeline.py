@@ -13,7 +13,7 @@ from tests.demo.model import Phase, Point, Run, read_per_asked
 
 WIDTH, LEFT, RIGHT = 1000, 90, 20
 PLOT = WIDTH - LEFT - RIGHT
-ROW, GAP, TOP = 110, 46, 96
+ROW, GAP, TOP = 110, 46, 118
 COLORS = {"original": "#d7dde4", "random": "#bfe3d0", "streaming": "#cfd8f7"}
 OTHER = "#eee2c6"
 INK, LINE, HELD, MARK = "#1d2630", "#1f5fbf", "#b04a2f", "#8a1c4a"
@@ -167,15 +167,15 @@ def _phases(phases: Iterable[Phase], x: Callable[[float], float], bottom: float)
     parts = []
     for phase in phases:
         at = x(phase.began)
-        parts.append(f'<path d="M{at:.1f} {TOP - 22}V{bottom}" stroke="{INK}" stroke-width="0.5"/>')
-        parts.append(_text(at + 4, TOP - 12, phase.name))
+        parts.append(f'<path d="M{at:.1f} {TOP - 44}V{bottom}" stroke="{INK}" stroke-width="0.5"/>')
+        parts.append(_text(at + 4, TOP - 32, phase.name))
     return parts
 
 
 def _row(chart: Chart, top: float, x: Callable[[float], float]) -> list[str]:
     bottom = top + ROW
     parts = [
-        _text(LEFT + 4, top + 14, chart.title, fill="#414c58"),
+        _text(LEFT + 4, top - 8, chart.title, fill="#414c58"),
         f'<path d="M{LEFT} {top}V{bottom}H{WIDTH - RIGHT}" stroke="{INK}" fill="none"/>',
         _text(LEFT - 6, top + 10, f"{chart.top:g}", text_anchor="end"),
         _text(LEFT - 6, bottom, "0.1" if chart.logarithmic else "0", text_anchor="end"),
@@ -203,7 +203,7 @@ def _marks(run: Run, x: Callable[[float], float], bottom: float) -> list[str]:
             f'<path d="M{at:.1f} {TOP}V{bottom}" stroke="{MARK}" stroke-width="1.5" '
             f'stroke-dasharray="4 3"/>'
         )
-        parts.append(_text(at + 3, TOP + 30, str(number), fill=MARK, font_size=13))
+        parts.append(_text(at + 3, TOP + 24, str(number), fill=MARK, font_size=13))
         text = f"{number}. {switch.origin} → {switch.target}: {switch.reason}"
         parts.append(_text(LEFT, bottom + 36 + 18 * number, text[:150], fill=MARK))
     return parts
