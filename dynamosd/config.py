@@ -51,21 +51,29 @@ class Config:
     def policies(self) -> tuple[Path, ...]:
         """The policy files, sorted: those in ``policies.d``, or else those beside the settings.
 
-        Looked up each time, for files come and go.
-
-        Raises:
-            InvalidInput: the folder cannot be read.
+        Looked up each time, for files come and go; see `policy_files`.
         """
-        below = self.folder / POLICIES
-        folder = below if below.is_dir() else self.folder
-        try:
-            found = sorted(folder.iterdir())
-        except OSError as error:
-            message = f"cannot read {folder}: {error.strerror}"
-            raise InvalidInput(message, hint="give a folder of policies with --config") from error
-        return tuple(
-            path for path in found if path.suffix in {".yaml", ".yml"} and path.name != FILE
-        )
+        return policy_files(self.folder)
+
+
+def policy_files(folder: Path) -> tuple[Path, ...]:
+    """Give the policy files of a ``--config`` folder.
+
+    Raises:
+        InvalidInput: the folder cannot be read.
+    """
+    below = folder / POLICIES
+    folder = below if below.is_dir() else folder
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        message = f"cannot read {folder}: {error.strerror}"
+        raise InvalidInput(message, hint="give a folder of policies with --config") from error
+    return tuple(
+        path
+        for path in found
+        if path.suffix in {".yaml", ".yml"} and path.name != FILE and not path.name.startswith(".")
+    )
 
 
 class _Section(BaseModel):
@@ -145,6 +153,7 @@ def _problem(file: Path, document: Document, error: Any) -> Problem:  # noqa: AN
     """Say what pydantic found, in our words and at its place in the file."""
     path = tuple(error["loc"])
     message, code, hint = error["msg"].removeprefix("Value error, "), "invalid-value", ""
+    message = message[:1].lower() + message[1:]
     place = document.place_of(path)
     if error["type"] == "extra_forbidden":
         message, code = f'unknown key "{path[-1]}"', "unknown-key"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynamosd.errors import DynamosError
@@ -32,16 +33,22 @@ def say(text: str) -> None:
 
 
 def complain(program: str, error: DynamosError, *, as_json: bool = False) -> None:
-    """Show an error on stderr: a line, and what to do about it."""
+    """Show an error on stderr: a line, and what to do about it.
+
+    An error that is many, each with its place in a file (``problems``), is shown as those lines.
+    """
+    problems = [str(each) for each in getattr(error, "problems", ())]
+    message = error.message
+    if problems:
+        message = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found; not started"
     if as_json:
-        text = json.dumps(
-            {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
-        )
+        said = {"code": error.code, "message": error.message, "hint": error.hint}
+        lines = [json.dumps({"error": said})]
     else:
-        text = f"{program}: error: {error.message}"
+        lines = [*problems, f"{program}: error: {message}"]
         if error.hint:
-            text += f"\n{program}: hint: {error.hint}"
-    print(text, file=sys.stderr)  # noqa: T201 - this is the one place
+            lines.append(f"{program}: hint: {error.hint}")
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - this is the one place
 
 
 def run_program(program: str, action: Callable[[], int], *, as_json: bool = False) -> int:
@@ -62,4 +69,17 @@ def run_program(program: str, action: Callable[[], int], *, as_json: bool = Fals
         where = f"{error.filename}: " if error.filename else ""
         complain(program, DynamosError(f"{where}{error.strerror or error}"), as_json=as_json)
         return DynamosError.exit_code
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets one line
+        complain(program, _internal(error), as_json=as_json)
+        return DynamosError.exit_code
     return code
+
+
+def _internal(error: Exception) -> DynamosError:
+    """Name a fault of the program itself, and where in it that is."""
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
+    message = f"internal error: {type(error).__name__}: {error}{where}"
+    return DynamosError(message, hint="this is a fault of the program: please report it")

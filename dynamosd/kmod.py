@@ -163,9 +163,14 @@ class Kmod:
             return KernelState(version, {each.name: each for each in found if each})
         except PermissionError as error:
             raise Unreachable(f"may not read {error.filename}", hint=ROOT_HINT) from error
+        except (OSError, ValueError) as error:
+            message = f"the kernel module cannot be read: {error}"
+            raise Unreachable(message, hint="see: dynamosctl version, dmesg") from error
 
     def read_active(self, subsystem: str) -> str | None:
         """Give the name of the active edition; None when there is no such subsystem."""
+        if not _NAME.fullmatch(subsystem) or "/" in subsystem:
+            return None
         return _text(self._sysfs / subsystem / "active")
 
     def switch(self, subsystem: str, edition: str, mode: str = "concurrent") -> None:

@@ -29,7 +29,7 @@ from dynamosd.policy.definition import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dynamosd.model import Decision, KernelState, ProbeCost, Signals, SwitchResult
+    from dynamosd.model import Decision, KernelState, ProbeCost, Sample, Signals, SwitchResult
     from dynamosd.policy.definition import Policy
 
 Labels = tuple[str, ...]
@@ -248,6 +248,19 @@ def kernel_values(kernel: KernelState) -> Values:
         "dynamos_function_calls_total": calls,
         "dynamos_function_in_flight_threads": in_flight,
         "dynamos_edition_active": active,
+    }
+
+
+def sample_values(sample: Sample) -> Values:
+    """Give what the probes say of access patterns, for the functions that have one."""
+    judged = {key: each for key, each in sample.probes.items() if each.classified}
+    return {
+        "dynamos_function_classified_calls_total": {
+            key: float(each.classified) for key, each in judged.items()
+        },
+        "dynamos_function_sequential_calls_total": {
+            key: float(each.sequential) for key, each in judged.items()
+        },
     }
 
 

@@ -15,6 +15,7 @@ these run with the CPU held, there are at most as many such calls as CPUs, and a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dynamosd.kmod import Kmod
-    from dynamosd.model import Counts, FunctionSample, KernelState
+    from dynamosd.model import Counts, FunctionSample, KernelState, ProbeCost
     from dynamosd.probes import Probe
 
 Key = tuple[str, str, str]
@@ -124,24 +125,60 @@ def _calls(figures: Mapping[Key, FunctionSample], key: Key) -> int:
 
 @dataclass(slots=True)
 class Sampler:
-    """Takes samples. ``now`` gives seconds of CLOCK_MONOTONIC."""
+    """Takes samples. ``now`` gives seconds of CLOCK_MONOTONIC.
+
+    Without a probe, or when the probe fails, samples hold the module's counters alone.
+    """
 
     kmod: Kmod
-    probe: Probe
+    probe: Probe | None
     now: Callable[[], float]
     agreement: Agreement = field(default_factory=Agreement)
     _last: KernelState | None = None
+    _lost: str = ""
 
     def sample(self) -> Sample:
         """Read everything once.
 
         Raises:
             Unreachable: the module is not loaded any more.
-            DynamosError: the probes cannot be read.
         """
-        before = self.probe.read(self._last or self.kmod.read())
+        before = self._read_probe(self._last or self.kmod.read())
         kernel, time = self.kmod.read(), self.now()
-        self.probe.watch(kernel)
-        after = self.probe.read(kernel)
+        after = self._read_probe(kernel)
         self._last = kernel
+        if before is None or after is None:
+            return Sample(time, kernel, {})
         return Sample(time, kernel, after, self.agreement.check(before, kernel, after))
+
+    def _read_probe(self, kernel: KernelState) -> Mapping[Key, FunctionSample] | None:
+        if self.probe is None:
+            return None
+        try:
+            self.probe.watch(kernel)
+            return self.probe.read(kernel)
+        except Exception as error:  # noqa: BLE001 - it is all that BCC raises, and no reason to stop
+            self.detach(str(error) or type(error).__name__)
+            return None
+
+    def expenses(self) -> tuple[ProbeCost, int] | None:
+        """Give what the probe costs and how many calls it dropped; None when it does not say."""
+        if self.probe is None:
+            return None
+        try:
+            return self.probe.cost(), self.probe.dropped()
+        except Exception as error:  # noqa: BLE001 - as above
+            self.detach(str(error) or type(error).__name__)
+            return None
+
+    def detach(self, reason: str) -> None:
+        """Go on without the probe; ``reason`` is kept for `take_loss`."""
+        probe, self.probe, self._lost = self.probe, None, reason
+        if probe is not None:
+            with contextlib.suppress(Exception):
+                probe.close()
+
+    def take_loss(self) -> str:
+        """Give why the probe was lost, once; empty when that was told, or it was not lost."""
+        reason, self._lost = self._lost, ""
+        return reason

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policies at work: evaluates those that are due, and carries out what the enforcing ones want.
+
+One subsystem has at most one enforcing policy; the policy loader sees to that. A switch by
+someone else is noticed by the active edition being another one than expected; it is recorded as
+``manual``, and the policy goes on from what it finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dynamosd.clock import Ticker
+from dynamosd.journal import rfc3339
+from dynamosd.model import Action, SwitchResult
+from dynamosd.policy.definition import Mode, OnExit
+from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dynamosd.clock import Clock
+    from dynamosd.journal import Journal
+    from dynamosd.metrics import Tally
+    from dynamosd.model import Decision, KernelState, Signals, Subsystem
+    from dynamosd.policy.definition import Policy, Rule
+    from dynamosd.switcher import Switcher
+
+
+@dataclass(slots=True)
+class _Running:
+    """A policy, where its rules stand, and when it is evaluated next."""
+
+    policy: Policy
+    state: PolicyState
+    ticker: Ticker
+    decision: Decision | None = None
+    trouble: str = ""
+
+
+@dataclass(slots=True)
+class Controller:
+    """Holds the policies in force. ``say`` shows a line to the operator."""
+
+    switcher: Switcher
+    journal: Journal
+    tally: Tally
+    clock: Clock
+    say: Callable[[str], None]
+    last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _active: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies in force."""
+        return tuple(each.policy for each in self._running.values())
+
+    @property
+    def decisions(self) -> dict[str, Decision]:
+        """The last decision of each policy that has made one, by its name."""
+        return {name: each.decision for name, each in self._running.items() if each.decision}
+
+    # ---------------------------------------------------------------------- which policies
+
+    def put_in_force(self, policies: Iterable[Policy], kernel: KernelState) -> bool:
+        """Replace all policies at once.
+
+        One that has not changed keeps its rules' states; a new one adopts what it finds. A
+        subsystem that is no longer enforced goes back to its baseline, if its policy said so:
+        False if one could not.
+        """
+        now, before = self.clock.now(), self._running
+        self._running = {}
+        for policy in policies:
+            old = before.get(policy.name)
+            if old and _meaning(old.policy) == _meaning(policy):
+                # Read again it may stand elsewhere in its file.
+                self._running[policy.name] = replace(old, policy=policy)
+            else:
+                state = _adopt(policy, kernel, now)
+                ticker = Ticker(policy.interval_seconds, now)
+                self._running[policy.name] = _Running(policy, state, ticker)
+        enforced = {each.subsystem for each in self.policies if each.mode is Mode.ENFORCE}
+        released = [
+            each.policy for each in before.values() if each.policy.subsystem not in enforced
+        ]
+        return self._release(released, kernel)
+
+    def leave(self, kernel: KernelState) -> bool:
+        """End all policies; False if a subsystem could not go back to its baseline."""
+        policies, self._running = self.policies, {}
+        return self._release(policies, kernel)
+
+    def _release(self, policies: Iterable[Policy], kernel: KernelState) -> bool:
+        done = True
+        for policy in policies:
+            subsystem = kernel.subsystems.get(policy.subsystem)
+            if policy.mode is not Mode.ENFORCE or policy.on_exit is not OnExit.BASELINE:
+                continue
+            if subsystem and subsystem.active != policy.baseline:
+                result = self._attempt(subsystem, policy.baseline, "exit")
+                reason = f"policy {policy.name} is no longer in force (onExit: baseline)"
+                self._record(result, policy, "", reason)
+                done = done and result.result == "ok"
+        return done
+
+    # ------------------------------------------------------------------------- each tick
+
+    def tick(self, kernel: KernelState, signals: Signals) -> None:
+        """Evaluate every policy that is due, and carry out what it decides."""
+        self._notice(kernel)
+        now = self.clock.now()
+        for running in self._running.values():
+            if running.ticker.is_due(now):
+                running.ticker.arrive(now)
+                self._evaluate(running, kernel, signals, now)
+
+    def _notice(self, kernel: KernelState) -> None:
+        """Record switches that others have made since the last tick."""
+        for subsystem in kernel.subsystems.values():
+            expected = self._active.get(subsystem.name, subsystem.active)
+            if expected != subsystem.active:
+                now = self.clock.now()
+                result = SwitchResult(
+                    now,
+                    subsystem.name,
+                    expected,
+                    subsystem.active,
+                    subsystem.mode,
+                    "manual",
+                    "ok",
+                    "",
+                    0.0,
+                )
+                self._record(result, None, "", "switched by someone else")
+        self._active = {each.name: each.active for each in kernel.subsystems.values()}
+
+    def _evaluate(
+        self, running: _Running, kernel: KernelState, signals: Signals, now: float
+    ) -> None:
+        policy = running.policy
+        subsystem = kernel.subsystems.get(policy.subsystem)
+        if subsystem is None:
+            self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
+            return
+        current = self._active[policy.subsystem]
+        decision, running.state = evaluate(policy, signals, running.state, current, now)
+        running.decision = decision
+        self.tally.add_evaluation(policy.name, self.clock.wall())
+        self._record_decision(decision, policy)
+        if policy.mode is Mode.ENFORCE and decision.action is Action.SWITCH:
+            self._carry_out(running, subsystem, decision)
+        else:
+            self._trouble(running, "")
+
+    def _carry_out(self, running: _Running, subsystem: Subsystem, decision: Decision) -> None:
+        if decision.target in subsystem.editions:
+            result = self._attempt(subsystem, decision.target, "policy")
+        else:
+            # It would only fill the module's events with refusals, tick after tick.
+            result = _not_loaded(subsystem, decision, self.clock.now())
+        self._record(result, running.policy, decision.rule, decision.reason)
+        wanted = f"{subsystem.name} should be {decision.target}: {result.reason}"
+        self._trouble(running, wanted if result.reason else "")
+
+    def _attempt(self, subsystem: Subsystem, target: str, trigger: str) -> SwitchResult:
+        result = self.switcher.attempt(subsystem.name, target, trigger)
+        if result.result == "ok":
+            self._active[subsystem.name] = target
+        return result
+
+    # ------------------------------------------------------------------------ telling it
+
+    def _trouble(self, running: _Running, text: str) -> None:
+        """Tell what keeps a policy from having its way: once, and when it is over."""
+        name = running.policy.name
+        if text and text != running.trouble:
+            self.say(f"policy {name}: {text}")
+        elif running.trouble and not text:
+            self.say(f"policy {name}: is well again")
+        running.trouble = text
+        if text:
+            self.journal.record("trouble", name, policy=name, reason=text)
+        else:
+            self.journal.forget("trouble", name)
+
+    def _record_decision(self, decision: Decision, policy: Policy) -> None:
+        self.journal.record(
+            "decision",
+            decision.policy,
+            {
+                "current": decision.current,
+                "reason": decision.reason,
+                "values": dict(decision.values),
+            },
+            policy=decision.policy,
+            mode=str(policy.mode),
+            subsystem=decision.subsystem,
+            action=str(decision.action),
+            target=decision.target,
+            rule=decision.rule,
+            rules={rule: str(state) for rule, state in decision.rules.items()},
+        )
+
+    def _record(self, result: SwitchResult, policy: Policy | None, rule: str, reason: str) -> None:
+        """Count, journal and show a switch; one that is refused again and again is folded."""
+        wall = self.clock.wall()
+        self.tally.add_switch(result, wall)
+        ok = result.result == "ok"
+        if ok:
+            self.journal.forget("switch", result.subsystem)
+        self.journal.record(
+            "switch",
+            result.subsystem,
+            {
+                "reason": reason,
+                "mode": result.mode,
+                "duration_seconds": round(result.duration_seconds, 6),
+            },
+            subsystem=result.subsystem,
+            **{"from": result.origin, "to": result.target},
+            trigger=result.trigger,
+            result=result.result,
+            policy=policy.name if policy else "",
+            rule=rule,
+            error=result.reason,
+        )
+        arrow = f"{result.subsystem}: {result.origin} -> {result.target}"
+        who = f"policy {policy.name}, " if policy and result.trigger == "policy" else ""
+        if ok:
+            self.last_switches[result.subsystem] = {
+                "time": rfc3339(wall),
+                "from": result.origin,
+                "to": result.target,
+                "trigger": result.trigger,
+                "reason": reason,
+            }
+            self.say(f"switched {arrow} ({result.trigger}: {who}{reason})")
+        elif result.trigger == "exit":
+            self.say(f"could not switch {arrow}: {result.reason}")
+
+    def status(self) -> list[dict[str, Any]]:
+        """Give what ``dynamosctl status`` shows of the policies."""
+        return [_status(each) for each in self._running.values()]
+
+
+def _adopt(policy: Policy, kernel: KernelState, now: float) -> PolicyState:
+    subsystem = kernel.subsystems.get(policy.subsystem)
+    return adopt(policy, subsystem.active, now) if subsystem else PolicyState()
+
+
+def _not_loaded(subsystem: Subsystem, decision: Decision, now: float) -> SwitchResult:
+    return SwitchResult(
+        now,
+        subsystem.name,
+        subsystem.active,
+        decision.target,
+        subsystem.mode,
+        "policy",
+        "refused",
+        f"edition {decision.target} is not loaded",
+        0.0,
+    )
+
+
+def _meaning(policy: Policy) -> tuple[object, ...]:
+    """Give all of a policy that its rules' states depend on: not where it stands in its file."""
+    return (
+        policy.subsystem,
+        policy.mode,
+        policy.baseline,
+        policy.interval_seconds,
+        policy.on_exit,
+        tuple(map(_rule_meaning, policy.rules)),
+    )
+
+
+def _rule_meaning(rule: Rule) -> tuple[object, ...]:
+    return (
+        rule.name,
+        rule.edition,
+        rule.when.text,
+        rule.until.text if rule.until else None,
+        rule.for_seconds,
+        rule.keep_for_seconds,
+        rule.on_no_data,
+    )
+
+
+def _status(running: _Running) -> dict[str, Any]:
+    policy, decision = running.policy, running.decision
+    status: dict[str, Any] = {
+        "name": policy.name,
+        "file": policy.file,
+        "subsystem": policy.subsystem,
+        "mode": str(policy.mode),
+        "trouble": running.trouble,
+    }
+    if decision:
+        status |= {
+            "action": str(decision.action),
+            "current": decision.current,
+            "target": decision.target,
+            "rule": decision.rule,
+            "rules": {rule: str(state) for rule, state in decision.rules.items()},
+            "reason": decision.reason,
+            "values": dict(decision.values),
+        }
+    return status

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon: the only place where the stages meet.
+
+One thread, one loop: sample -> signals -> decisions -> switches -> metrics and status. Deadlines
+are absolute, and a tick that is missed is left out. A second thread serves the metrics from what
+the loop left for it. Whatever goes wrong in a tick with the module, the probes, the journal or
+the disk is told and counted, and the loop goes on; only a signal ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dynamosd import __version__, status
+from dynamosd.clock import Clock, SystemClock, Ticker
+from dynamosd.control import Controller
+from dynamosd.errors import DynamosError, Unreachable
+from dynamosd.journal import Journal, rfc3339
+from dynamosd.kmod import ROOT_HINT, Kmod
+from dynamosd.metrics import (
+    Page,
+    Snapshot,
+    Tally,
+    Values,
+    kernel_values,
+    policy_values,
+    probe_values,
+    sample_values,
+    signal_values,
+)
+from dynamosd.policy.load import check_files
+from dynamosd.policy.names import names_of
+from dynamosd.policy.problems import PolicyErrors, has_errors
+from dynamosd.probes.edition import Agreement, Sampler
+from dynamosd.signals import SignalWindow
+from dynamosd.switcher import Switcher
+from dynamosd.web import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+    from dynamosd.config import Config
+    from dynamosd.model import KernelState, Sample, Signals
+    from dynamosd.policy.definition import Policy
+    from dynamosd.policy.names import SubsystemNames
+    from dynamosd.probes import Probe
+
+PROBE = "gate"
+MAX_PERIOD_SECONDS = 1.0
+REATTACH_SECONDS = 60.0
+
+
+def _attach() -> Probe:
+    """Attach the eBPF probes. BCC is imported here: nothing else needs it, and it takes long."""
+    from dynamosd.probes.bpf import GateProbe  # noqa: PLC0415 - see above
+
+    return GateProbe()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the daemon works on; tests give it another one.
+
+    ``attach`` attaches the probes, and may take a minute. ``say`` shows a line to the operator.
+    """
+
+    say: Callable[[str], None]
+    kmod: Kmod = field(default_factory=Kmod)
+    attach: Callable[[], Probe] = _attach
+    clock: Clock = field(default_factory=SystemClock)
+
+
+# --------------------------------------------------------------------------------- policies
+
+
+def read_policies(
+    settings: Config, known: Mapping[str, SubsystemNames] | None, say: Callable[[str], None]
+) -> tuple[Policy, ...]:
+    """Read all policies, or none.
+
+    Raises:
+        PolicyErrors: with all that is wrong with any of them.
+    """
+    checked = check_files(settings.policies, known=known)
+    if has_errors(checked.problems):
+        raise PolicyErrors(checked.problems)
+    for problem in checked.problems:
+        say(str(problem))
+    return checked.policies
+
+
+# --------------------------------------------------------------------------------- the loop
+
+
+class Daemon:
+    """Everything between start and stop. `run` makes one, with what it needs already there."""
+
+    def __init__(
+        self, settings: Config, world: World, policies: tuple[Policy, ...], kernel: KernelState
+    ) -> None:
+        """Put the stages together; nothing is touched yet."""
+        self._settings = settings
+        self._world = world
+        self._say = world.say
+        self._clock = world.clock
+        self._started = world.clock.wall()
+        self._stop = self._reload = False
+        self.page = Page()
+        self.ready = False
+        self._tally = Tally()
+        self._journal = Journal(settings.journal, world.clock.wall, world.say)
+        switcher = Switcher(world.kmod, world.clock.now)
+        self._controller = Controller(switcher, self._journal, self._tally, world.clock, world.say)
+        self._window = SignalWindow(settings.window_seconds)
+        self._sampler = Sampler(world.kmod, None, world.clock.now)
+        self._mismatches = 0
+        self._reattach_at = 0.0
+        self._kernel: KernelState | None = kernel
+        self._ticker = Ticker(MAX_PERIOD_SECONDS, world.clock.now())
+        self._reload_ok, self._reloaded = True, self._started
+        self._status_errors = 0
+        self._lag = 0.0
+        self._controller.put_in_force(policies, kernel)
+
+    # --------------------------------------------------------------------- from outside
+
+    def request_stop(self) -> None:
+        """Leave after this tick."""
+        self._stop = True
+        self._clock.wake()
+
+    def request_reload(self) -> None:
+        """Read the policies again before the next tick."""
+        self._reload = True
+        self._clock.wake()
+
+    def run(self) -> int:
+        """Work until `request_stop`; give the exit code."""
+        self._record_start()
+        try:
+            self._loop()
+        finally:
+            clean = self._leave()
+        return 0 if clean else 1
+
+    def attach(self) -> None:
+        """Attach the probes.
+
+        Raises:
+            NotSupported: this machine cannot; the message holds the compiler's text.
+        """
+        self._say("compiling eBPF probes…")
+        begin = self._clock.now()
+        probe = self._world.attach()
+        self._say(f"probes attached after {self._clock.now() - begin:.1f} s")
+        self._mismatches += self._sampler.agreement.total
+        self._sampler = Sampler(self._world.kmod, probe, self._clock.now, Agreement())
+        # While this took long, the loop stood still: that is no lag of it.
+        now = self._clock.now()
+        self._ticker = dataclasses.replace(self._ticker, period=self._period(), deadline=now)
+
+    # -------------------------------------------------------------------------- the loop
+
+    def _loop(self) -> None:
+        while not self._stop:
+            # Names can be checked only against a module that is there.
+            if self._reload and self._kernel is not None:
+                self._reload = False
+                self._read_again(self._kernel)
+            now = self._clock.now()
+            if self._ticker.is_due(now):
+                self._lag = self._ticker.arrive(now)
+                self._tick()
+            self._clock.wait_until(self._ticker.deadline)
+
+    def _tick(self) -> None:
+        sample = self._sample()
+        signals = None
+        if sample is not None:
+            signals = self._window.add(sample)
+            self._controller.tick(sample.kernel, signals)
+        self._publish(sample, signals)
+        self.ready = sample is not None
+
+    def _period(self) -> float:
+        """Give the time between ticks: no policy waits, and two samples fit in a window."""
+        intervals = [policy.interval_seconds for policy in self._controller.policies]
+        return min(MAX_PERIOD_SECONDS, self._settings.window_seconds / 2, *intervals)
+
+    def _sample(self) -> Sample | None:
+        """Take a sample; None while the module is gone."""
+        try:
+            sample = self._sampler.sample()
+        except Unreachable as error:
+            self._module_gone(error)
+            return None
+        if self._kernel is None:
+            self._say(f"the module is back, version {sample.kernel.version}")
+            self._journal.record("module_back", version=sample.kernel.version)
+        self._kernel = sample.kernel
+        self._look_after_probe()
+        return sample
+
+    def _module_gone(self, error: DynamosError) -> None:
+        if self._kernel is not None:
+            self._say(f"{error.message}; waiting for it")
+            self._journal.record("module_gone", reason=error.message)
+            self._journal.forget("module_gone")
+            # What it measured went with the module's tracepoints.
+            self._sampler.detach("the module is gone")
+        self._kernel = None
+
+    def _look_after_probe(self) -> None:
+        """Attach the probes again once they are lost; now and then, for it takes long."""
+        if self._sampler.probe is not None:
+            return
+        if lost := self._sampler.take_loss():
+            self._say(f"probes lost: {lost}; going on with the module's own counters")
+            self._journal.record("probe_lost", reason=lost)
+        now = self._clock.now()
+        if now >= self._reattach_at:
+            self._reattach_at = now + REATTACH_SECONDS
+            with contextlib.suppress(DynamosError):
+                self.attach()
+                self._journal.record("probe_attached")
+
+    # ------------------------------------------------------------------------ telling it
+
+    def _publish(self, sample: Sample | None, signals: Signals | None) -> None:
+        self.page.show(Snapshot(self._values(sample, signals), {**self._tally.durations}))
+        try:
+            status.write(self._settings.runtime_dir, self._status(signals))
+        except OSError as error:
+            if not self._status_errors:
+                self._say(f"cannot write the status: {error.strerror}; going on without it")
+            self._status_errors += 1
+
+    def _values(self, sample: Sample | None, signals: Signals | None) -> Values:
+        single = {
+            "dynamos_module_up": float(sample is not None),
+            "dynamos_loop_lag_seconds": self._lag,
+            "dynamos_loop_missed_ticks_total": self._ticker.missed,
+            "dynamos_journal_errors_total": self._journal.errors,
+            "dynamos_status_errors_total": self._status_errors,
+            "dynamos_config_last_reload_successful": float(self._reload_ok),
+            "dynamos_config_last_reload_success_timestamp_seconds": self._reloaded,
+        }
+        controller = self._controller
+        values: Values = {name: {(): value} for name, value in single.items()}
+        values |= {"dynamos_build_info": {(__version__,): 1.0}}
+        values |= policy_values(controller.policies, controller.decisions)
+        values |= self._tally.values() | self._probe_values()
+        if sample is not None:
+            values |= kernel_values(sample.kernel) | sample_values(sample)
+        if signals is not None:
+            values |= signal_values(signals)
+        return values
+
+    def _probe_values(self) -> Values:
+        expenses = self._sampler.expenses()
+        if expenses is None:
+            return {"dynamos_probe_attached": {(PROBE,): 0.0}}
+        mismatches = self._mismatches + self._sampler.agreement.total
+        return probe_values(PROBE, *expenses, mismatches)
+
+    def _status(self, signals: Signals | None) -> dict[str, object]:
+        found = signals.values if signals else {}
+        return {
+            "apiVersion": status.API_VERSION,
+            "kind": "DaemonStatus",
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": rfc3339(self._started),
+            "updated": rfc3339(self._clock.wall()),
+            "module": self._kernel.version if self._kernel else None,
+            "probes_attached": self._sampler.probe is not None,
+            "last_reload_successful": self._reload_ok,
+            "policies": self._controller.status(),
+            "last_switches": self._controller.last_switches,
+            "signals": [
+                {"signal": name, "function": function, **dataclasses.asdict(each)}
+                for (name, function), each in found.items()
+            ],
+        }
+
+    def _record_start(self) -> None:
+        policies = {each.name: str(each.mode) for each in self._controller.policies}
+        listed = ", ".join(f"{name} ({mode})" for name, mode in policies.items())
+        self._say(f"running with policies: {listed or 'none, only measuring'}")
+        self._journal.record("start", version=__version__, pid=os.getpid(), policies=policies)
+
+    # ----------------------------------------------------------------- changes and the end
+
+    def _read_again(self, kernel: KernelState) -> None:
+        """Put what the files say now in force, all of it or nothing."""
+        try:
+            policies = read_policies(self._settings, names_of(kernel), self._say)
+        except DynamosError as error:
+            self._reload_ok = False
+            for line in error.message.splitlines():
+                self._say(line)
+            self._say("the policies are not good: the last good ones stay in force")
+            self._journal.record("reload_failed", reason=error.message)
+            self._journal.forget("reload_failed")
+            return
+        self._reload_ok, self._reloaded = True, self._clock.wall()
+        self._controller.put_in_force(policies, kernel)
+        names = [policy.name for policy in policies]
+        self._ticker = dataclasses.replace(self._ticker, period=self._period())
+        self._say(f"policies read again: {', '.join(names) or 'none'}")
+        self._journal.record("reload", policies=names)
+        self._journal.forget("reload")
+
+    def _leave(self) -> bool:
+        """Leave everything as the policies want it left; True if that went well."""
+        self.ready = False
+        clean = True
+        with contextlib.suppress(Unreachable):
+            clean = self._controller.leave(self._world.kmod.read())
+        self._sampler.detach("")
+        self._journal.record("stop", clean=clean)
+        self._journal.close()
+        status.remove(self._settings.runtime_dir)
+        self._say("left" if clean else "left, but not everything went back to its baseline")
+        return clean
+
+
+# ------------------------------------------------------------------------- start and signals
+
+
+def run(settings: Config, world: World) -> int:
+    """Run the daemon until SIGTERM or SIGINT; give the exit code.
+
+    Raises:
+        PolicyErrors: a policy is wrong, or names what the module does not have.
+        Unreachable: the module is not loaded.
+        Refused: another daemon is running.
+        NotSupported: the probes cannot be attached on this machine.
+        DynamosError: the metrics' address cannot be had.
+    """
+    kernel = world.kmod.read()
+    policies = read_policies(settings, names_of(kernel), world.say)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(status.only_daemon(settings.runtime_dir))
+        daemon = Daemon(settings, world, policies, kernel)
+        server = WebServer(settings.metrics_address, daemon.page.text, lambda: daemon.ready)
+        stack.callback(server.close)
+        world.say(f"metrics on port {server.port}")
+        # Until all is attached there is nothing to leave clean: a signal may end the process,
+        # which a compiler at work would keep waiting for half a minute otherwise.
+        daemon.attach()
+        stack.enter_context(_signals(daemon))
+        return daemon.run()
+
+
+@contextlib.contextmanager
+def _signals(daemon: Daemon) -> Iterator[None]:
+    """Let signals speak to the daemon while the context lasts."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        daemon.request_stop()
+
+    def read_again(_number: int, _frame: FrameType | None) -> None:
+        daemon.request_reload()
+
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: read_again}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_start(settings: Config) -> None:
+    """Check what can be checked without the kernel, in the order in which one would mend it.
+
+    Raises:
+        PolicyErrors: a policy is wrong.
+        Unreachable: we are not root.
+    """
+    read_policies(settings, None, lambda _line: None)
+    if os.geteuid() != 0:
+        raise Unreachable("dynamosd needs root", hint=ROOT_HINT)
