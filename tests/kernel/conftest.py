@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every test of the module stands on: the machine, its log, the modules, files to read."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import control, guest
+
+MIB = 1 << 20
+
+
+def pytest_sessionstart() -> None:
+    """Refuse to run anywhere but in the guest: these tests load modules as root."""
+    if os.environ.get("DYNAMOS_IN_VM") != "1":
+        pytest.exit("tests/kernel runs inside the virtual machine: make test-kernel", 4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_is_well() -> Iterator[None]:
+    """Fail, at the end, when the kernel has warned of anything meanwhile."""
+    log = guest.KernelLog()
+    yield
+    complaints = log.complaints()
+    log.close()
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture(scope="session")
+def disk() -> Path:
+    """An empty folder on the scratch disk."""
+    place = os.environ.get("DYNAMOS_DISK")
+    assert place, "these tests need a scratch disk: make vm DISK=600M"
+    folder = Path(place) / "tests"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def disk_name() -> str:
+    """The scratch disk's name in /sys/block."""
+    return os.environ["DYNAMOS_DISK_NAME"]
+
+
+@pytest.fixture(scope="session")
+def data(disk: Path) -> Path:
+    """A file of 16 MiB that no two blocks of are alike."""
+    path = disk / "data"
+    path.write_bytes(random.Random(1).randbytes(16 * MIB))  # noqa: S311 (only to be different)
+    return path
+
+
+@pytest.fixture
+def bare() -> Iterator[None]:
+    """None of our modules is loaded."""
+    guest.unload_all()
+    yield
+    guest.unload_all()
+
+
+@pytest.fixture
+def modules() -> Iterator[None]:
+    """All of our modules are loaded, `original` is active, and nothing else can be called."""
+    guest.load_all()
+    control.switch_and_drain("original")
+    yield
+    control.switch_and_drain("original")

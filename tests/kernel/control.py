@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The module's interface as docs/abi.md has it: one write is one command, one line one event."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dynamosd.kmod import Event, Kmod, parse_event
+from dynamosd.model import EditionState, Subsystem
+from tests.kernel.guest import EDITIONS, REPLACES, wait_until
+
+DEVICE = Path("/dev/dynamos")
+SYSFS = Path("/sys/kernel/dynamos")
+READAHEAD = SYSFS / "readahead"
+
+Calls = Mapping[tuple[str, str], int]
+"""By (function, edition)."""
+
+
+def command(line: bytes | str) -> None:
+    """Write one command.
+
+    Raises:
+        OSError: the module's answer, when it is no.
+    """
+    data = line.encode() if isinstance(line, str) else line
+    fd = os.open(DEVICE, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        written = os.write(fd, data)
+        assert written == len(data)
+    finally:
+        os.close(fd)
+
+
+def switch(edition: str) -> None:
+    """Make an edition of `readahead` the active one."""
+    command(f"switch readahead {edition}")
+
+
+def switch_and_drain(edition: str) -> None:
+    """Switch, and return when no call can enter what was active before any more."""
+    before = active()
+    if before == edition:
+        return
+    with Follower() as events:
+        switch(edition)
+        events.wait_for("drained", edition=before)
+
+
+def readahead() -> Subsystem:
+    """What sysfs shows of the subsystem."""
+    return Kmod().read().subsystems["readahead"]
+
+
+def active() -> str:
+    """The active edition's name."""
+    return (READAHEAD / "active").read_text().strip()
+
+
+def switches() -> int:
+    """How many switches there were."""
+    return int((READAHEAD / "switches").read_text())
+
+
+def state(edition: str) -> EditionState:
+    """What an edition is doing."""
+    return EditionState((READAHEAD / "editions" / edition / "state").read_text().strip())
+
+
+def number(function: str, edition: str, what: str) -> int:
+    """One counter: `calls` or `in_flight`."""
+    return int((READAHEAD / "functions" / function / edition / what).read_text())
+
+
+def calls() -> Calls:
+    """All counters of calls."""
+    return {
+        (function, edition): number(function, edition, "calls")
+        for edition in EDITIONS
+        for function in REPLACES[edition]
+    }
+
+
+def in_flight() -> int:
+    """How many threads are in any edition."""
+    return sum(
+        number(function, edition, "in_flight")
+        for edition in EDITIONS
+        for function in REPLACES[edition]
+    )
+
+
+def since(before: Calls) -> Calls:
+    """How many calls each counter has had since ``before``."""
+    now = calls()
+    return {key: now[key] - before[key] for key in now}
+
+
+def runs(function: str, edition: str) -> str:
+    """Which edition a call of ``function`` is counted under while ``edition`` is active."""
+    return edition if function in REPLACES[edition] else "original"
+
+
+class Follower:
+    """Reads events from the device without waiting, and proves that none is missing.
+
+    Each event's ``seq`` must be the next one; a `lost` line must say exactly how many are not
+    to be had any more. ``lost`` adds these up.
+    """
+
+    def __init__(self, *, from_start: bool = False) -> None:
+        """Open the device, behind the last event, or at the oldest one that is still there."""
+        self.fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.lost = 0
+        self._next = 0
+        self._waiting: list[Event] = []
+        if not from_start:
+            os.lseek(self.fd, 0, os.SEEK_END)
+
+    def __enter__(self) -> Self:
+        """Follow for the length of a block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the device."""
+        os.close(self.fd)
+
+    def read(self) -> list[Event]:
+        """Take all events that are there, oldest first."""
+        events, self._waiting = self._waiting, []
+        while True:
+            try:
+                text = os.read(self.fd, 64 * 1024).decode("ascii")
+            except BlockingIOError:
+                return events
+            assert text.endswith("\n"), "whole lines only"
+            for line in text.splitlines():
+                event = parse_event(line)
+                assert event, f"not an event line: {line!r}"
+                if self._take(event):
+                    events.append(event)
+
+    def wait_for(self, name: str, **fields: str) -> Event:
+        """Give the first event of that name and with these fields; later ones stay to be read."""
+        found: list[Event] = []
+
+        def came() -> bool:
+            events = self.read()
+            for position, event in enumerate(events):
+                if event.name == name and fields.items() <= event.fields.items():
+                    found.append(event)
+                    self._waiting = events[position + 1 :]
+                    return True
+            return False
+
+        wait_until(came, f"event {name} {fields}")
+        return found[0]
+
+    def only(self, name: str) -> list[Event]:
+        """Take all events that are there and give those of one name."""
+        return [event for event in self.read() if event.name == name]
+
+    def _take(self, event: Event) -> bool:
+        if event.name == "lost":
+            assert (event.seq, event.time) == (0, 0.0)
+            count = int(event.fields["count"])
+            assert count > 0
+            self.lost += count
+            self._next += count if self._next else 0
+            return False
+        assert event.seq == (self._next or event.seq), f"expected seq {self._next}, got {event}"
+        self._next = event.seq + 1
+        return True
+
+
+def settle(measure: Callable[[], object]) -> None:
+    """Return when nothing is in flight and ``measure`` and the counters stand still."""
+
+    def still() -> bool:
+        before = (measure(), calls())
+        return in_flight() == 0 and (measure(), calls()) == before
+
+    wait_until(still, "nobody calls the gated functions for a moment")

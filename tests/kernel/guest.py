@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The machine under test: modules, ftrace, the page cache, the scratch disk, its log."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+CORE = "dynamos"
+SUBSYSTEM = "dynamos_readahead"
+RANDOM = "dynamos_readahead_random"
+STREAMING = "dynamos_readahead_streaming"
+MODULES = (CORE, SUBSYSTEM, RANDOM, STREAMING)
+"""All modules, each behind those it needs."""
+
+FUNCTIONS = ("page_cache_async_ra", "page_cache_ra_order", "page_cache_sync_ra")
+EDITIONS = ("original", "random", "streaming")
+REPLACES: Mapping[str, frozenset[str]] = {
+    "original": frozenset(FUNCTIONS),
+    "random": frozenset(FUNCTIONS),
+    "streaming": frozenset({"page_cache_ra_order"}),
+}
+
+TRACING = Path("/sys/kernel/tracing")
+PATIENCE = 240.0
+"""Seconds until a condition that must come is given up: an emulated machine may stall for long."""
+
+IN_USE = "EAGAIN"
+"""What delete_module(2) answers of a module that is in use; rmmod itself says EBUSY."""
+
+_SYS_DELETE_MODULE = 176
+_SYS_FINIT_MODULE = 313
+_PAGE = mmap.PAGESIZE
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def answer(act: Callable[[], object]) -> str:
+    """Name the errno that ``act`` fails with; "" when it succeeds."""
+    try:
+        act()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
+
+
+def check(result: int, what: str) -> int:
+    """Give the result of a libc call, or raise the `OSError` that errno names."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Return when ``condition`` holds; fail, saying ``what`` was waited for, when it never does."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"waited {patience:.0f} s for: {what}"
+        time.sleep(0.01)
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; the caller looks at the status."""
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
+
+
+# ---------------------------------------------------------------------------------- modules
+
+
+def loaded() -> list[str]:
+    """Our modules that are there, by name."""
+    lines = Path("/proc/modules").read_text().splitlines()
+    return sorted(name for line in lines if (name := line.split()[0]).startswith(CORE))
+
+
+def insert(name: str) -> None:
+    """Load one module whose dependencies are there, like insmod, but quickly.
+
+    Raises:
+        OSError: what the module's init, or the loader, answered.
+    """
+    folder = Path("/lib/modules", os.uname().release, "updates")
+    path = next(folder.rglob(f"{name}.ko"))
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(libc.syscall(_SYS_FINIT_MODULE, fd, b"", 0), f"loading {name}")
+    finally:
+        os.close(fd)
+
+
+def remove(name: str) -> None:
+    """Unload one module, once, without waiting.
+
+    Raises:
+        OSError: EAGAIN when it is in use (rmmod then says "in use").
+    """
+    flags = os.O_NONBLOCK
+    check(libc.syscall(_SYS_DELETE_MODULE, name.encode(), flags), f"removing {name}")
+
+
+def remove_when_free(name: str) -> None:
+    """Unload one module as soon as nobody uses it any more."""
+
+    def gone() -> bool:
+        said = answer(lambda: remove(name))
+        assert said in {"", IN_USE}, f"removing {name}: {said}"
+        return not said
+
+    wait_until(gone, f"{name} is no longer in use")
+
+
+def load_all() -> None:
+    """Load what is missing of our modules."""
+    there = loaded()
+    for name in MODULES:
+        if name not in there:
+            insert(name)
+
+
+def unload_all() -> None:
+    """Unload all of our modules, from whatever state they are in."""
+    there = loaded()
+    if SUBSYSTEM in there:
+        with suppress(OSError):
+            Path("/dev/dynamos").write_text("switch readahead original")
+    for name in reversed(MODULES):
+        if name in there:
+            remove_when_free(name)
+
+
+def enabled_functions() -> str:
+    """What ftrace has changed in the kernel's text."""
+    return (TRACING / "enabled_functions").read_text()
+
+
+def gated_functions() -> list[str]:
+    """The functions of which ftrace says that their entry calls one of our gates."""
+    text = enabled_functions()
+    return [name for name in FUNCTIONS if f"dynamos_gate_{name}" in text]
+
+
+# ------------------------------------------------------------------------------- page cache
+
+
+def drop_caches() -> None:
+    """Write everything back and empty the page cache."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("1")
+
+
+def resident_pages(path: Path) -> int:
+    """How many pages of a file are in the page cache."""
+    size = path.stat().st_size
+    if not size:
+        return 0
+    pages = -(-size // _PAGE)
+    present = (ctypes.c_ubyte * pages)()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as area:
+        start = ctypes.c_char.from_buffer(area)
+        try:
+            address = ctypes.c_void_p(ctypes.addressof(start))
+            check(libc.mincore(address, ctypes.c_size_t(size), present), "mincore")
+        finally:
+            del start
+    return sum(page & 1 for page in present)
+
+
+def evict(path: Path) -> None:
+    """Have none of a file in the page cache, so that the next read is a real one."""
+
+    def gone() -> bool:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return resident_pages(path) == 0
+
+    wait_until(gone, f"{path.name} has left the page cache")
+
+
+def read_all(path: Path, step: int = 32 * _PAGE) -> bytes:
+    """Read a file in sequence with read()."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(fd, step):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def map_all(path: Path) -> bytes:
+    """Read a file in sequence through a mapping."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as area:
+        return area[:]
+
+
+def map_bytes(path: Path, offsets: list[int]) -> bytes:
+    """Read single bytes of a file through one new mapping, in the given order."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as area:
+        return bytes(area[offset] for offset in offsets)
+
+
+# ------------------------------------------------------------------------------------- disk
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a disk has read."""
+
+    requests: int
+    sectors: int
+
+    def __sub__(self, other: Reads) -> Reads:
+        """What was read since ``other``."""
+        return Reads(self.requests - other.requests, self.sectors - other.sectors)
+
+
+def disk_reads(name: str) -> Reads:
+    """What the disk ``name`` has read since boot."""
+    words = Path("/sys/block", name, "stat").read_text().split()
+    return Reads(int(words[0]), int(words[2]))
+
+
+# ---------------------------------------------------------------------------- kernel's log
+
+_TAINTS = {"died (oops or BUG)": 1 << 7, "warned (WARN)": 1 << 9}
+_BAD = (
+    "WARNING: ",
+    "BUG: ",
+    "kernel BUG",
+    "Oops",
+    "general protection",
+    "possible circular locking",
+    "possible recursive locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "sleeping function called",
+    "ftrace failed",
+    "ftrace faulted",
+)
+_SLOW = ("soft lockup",)
+"""Reports that an emulated machine earns by being slow."""
+
+
+class KernelLog:
+    """Looks at what the kernel logs from now on."""
+
+    def __init__(self) -> None:
+        """Set the mark."""
+        self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.lseek(self._fd, 0, os.SEEK_END)
+        self._taints = self._read_taints()
+
+    def complaints(self) -> list[str]:
+        """Everything since the mark that says the kernel is not well."""
+        new = self._read_taints() & ~self._taints
+        found = [f"taint: the kernel {what}" for what, bit in _TAINTS.items() if new & bit]
+        lines = self._lines()
+        return found + [
+            line
+            for line in lines
+            if any(bad in line for bad in _BAD) and not any(slow in line for slow in _SLOW)
+        ]
+
+    def close(self) -> None:
+        """Stop looking."""
+        os.close(self._fd)
+
+    def _lines(self) -> list[str]:
+        lines: list[str] = []
+        while True:
+            try:
+                record = os.read(self._fd, 8192)
+            except BlockingIOError:
+                return lines
+            except BrokenPipeError:
+                lines.append("WARNING: the log was overwritten before it could be checked")
+                continue
+            lines.append(record.decode(errors="replace").partition(";")[2].rstrip())
+
+    @staticmethod
+    def _read_taints() -> int:
+        return int(Path("/proc/sys/kernel/tainted").read_text())

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who is not root may look, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel import control, guest
+from tests.kernel.guest import FUNCTIONS
+
+pytestmark = pytest.mark.usefixtures("modules")
+
+
+def as_nobody(*argv: str) -> tuple[int, str]:
+    """Run a program without any privilege; gives its status and all it says."""
+    drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
+    done = guest.run(*drop, *argv)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_anyone_may_read_the_state() -> None:
+    counter = control.READAHEAD / "functions" / FUNCTIONS[0] / "original/calls"
+    files = [control.SYSFS / "version", control.READAHEAD / "active", counter]
+    status, said = as_nobody("cat", *map(str, files))
+    assert status == 0, said
+    assert said.splitlines()[1] == "original"
+
+
+def test_nobody_reads_a_kernel_address() -> None:
+    address = control.READAHEAD / "functions" / FUNCTIONS[0] / "address"
+    assert int(address.read_text(), 16) > 1 << 63
+    status, said = as_nobody("cat", str(address))
+    assert status != 0
+    assert "Permission denied" in said
+    assert "0x" not in said
+
+
+@pytest.mark.parametrize("mode", ["<", ">", "<>"])
+def test_nobody_opens_the_device(mode: str) -> None:
+    before = (control.active(), control.switches())
+    status, said = as_nobody("sh", "-c", f"echo switch readahead random {mode}/dev/dynamos")
+    assert status != 0
+    assert "Permission denied" in said
+    assert (control.active(), control.switches()) == before
+
+
+def test_sysfs_is_read_only_for_root_too() -> None:
+    for file in ("active", "mode", "switches"):
+        assert control.READAHEAD.joinpath(file).stat().st_mode & 0o222 == 0
