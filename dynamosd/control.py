@@ -86,14 +86,14 @@ class Controller:
         released = [
             each.policy for each in before.values() if each.policy.subsystem not in enforced
         ]
-        return self._release(released, kernel)
+        return self._release(released, kernel, "its policy is no longer in force")
 
     def leave(self, kernel: KernelState) -> bool:
         """End all policies; False if a subsystem could not go back to its baseline."""
         policies, self._running = self.policies, {}
-        return self._release(policies, kernel)
+        return self._release(policies, kernel, "the daemon is leaving")
 
-    def _release(self, policies: Iterable[Policy], kernel: KernelState) -> bool:
+    def _release(self, policies: Iterable[Policy], kernel: KernelState, why: str) -> bool:
         done = True
         for policy in policies:
             subsystem = kernel.subsystems.get(policy.subsystem)
@@ -101,8 +101,7 @@ class Controller:
                 continue
             if subsystem and subsystem.active != policy.baseline:
                 result = self._attempt(subsystem, policy.baseline, "exit")
-                reason = f"policy {policy.name} is no longer in force (onExit: baseline)"
-                self._record(result, policy, "", reason)
+                self._record(result, policy, "", f"{why} (onExit: baseline)")
                 done = done and result.result == "ok"
         return done
 
@@ -228,7 +227,7 @@ class Controller:
             error=result.reason,
         )
         arrow = f"{result.subsystem}: {result.origin} -> {result.target}"
-        who = f"policy {policy.name}, " if policy and result.trigger == "policy" else ""
+        who = f"policy {policy.name}" if policy else result.trigger
         if ok:
             self.last_switches[result.subsystem] = {
                 "time": rfc3339(wall),
@@ -237,7 +236,7 @@ class Controller:
                 "trigger": result.trigger,
                 "reason": reason,
             }
-            self.say(f"switched {arrow} ({result.trigger}: {who}{reason})")
+            self.say(f"switched {arrow} ({who}: {reason})")
         elif result.trigger == "exit":
             self.say(f"could not switch {arrow}: {result.reason}")
 

@@ -324,8 +324,8 @@ class Daemon:
         with contextlib.suppress(Unreachable):
             clean = self._controller.leave(self._world.kmod.read())
         self._sampler.detach("")
-        self._journal.record("stop", clean=clean)
         self._journal.close()
+        self._journal.record("stop", clean=clean)
         status.remove(self._settings.runtime_dir)
         self._say("left" if clean else "left, but not everything went back to its baseline")
         return clean

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What many unit tests begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dynamosd.testing import FakeModule, ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> FakeModule:
+    """Give a module with one subsystem and a second edition of it."""
+    fake = FakeModule(tmp_path / "module")
+    fake.insert()
+    fake.register("readahead", ["page_cache_ra_order", "page_cache_ra_unbounded"])
+    fake.load("readahead", "random", ["page_cache_ra_order"])
+    return fake
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give a clock that stands at 1000 seconds."""
+    return ManualClock(1000.0)
