@@ -27,6 +27,13 @@ _WRONG_TYPES: Mapping[str, str] = {
     "string_type": "text",
 }
 
+_WRONG_SIZES: Mapping[str, str] = {
+    "too_short": "needs at least {min_length} item",
+    "too_long": "has more than {max_length} items",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+}
+
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -105,7 +112,8 @@ def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
         return f"{name} may hold {letters} only, and begins with a letter or digit", "bad-name", ""
     if kind == "value_error":
         return f"{name}: {context['error']}", "bad-duration", ""
-    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}", "bad-value", ""
+    says = _WRONG_SIZES.get(kind, "is not accepted").format(**context)
+    return f"{name} {says}", "bad-value", ""
 
 
 def _name(path: Path) -> str:

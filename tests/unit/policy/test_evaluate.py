@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rules' state machine, step by step and as invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamosd.model import Action, Decision, RuleState, Signal
+from dynamosd.policy.definition import Policy
+from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
+from tests.unit.policy.build import policy_of, signals_of
+
+Reading = float | Signal | None
+UNTRUSTED = Signal(500.0, trusted=False, reason="probes missed calls")
+
+HYSTERESIS = """\
+- name: storm
+  edition: batched
+  when: calls_rate("pipe_write") > 100.0
+  until: calls_rate("pipe_write") < 50.0
+  for: 2s
+  keepFor: 3s
+"""
+
+
+def run(
+    policy: Policy, readings: Sequence[Reading], state: PolicyState | None = None
+) -> list[Decision]:
+    """Evaluate once a second, with switches carried out at once."""
+    state = state or PolicyState()
+    current = policy.baseline
+    decisions = []
+    for second, reading in enumerate(readings):
+        now = float(second)
+        signals = signals_of(now, calls_rate=reading)
+        decision, state = evaluate(policy, signals, state, current, now)
+        if decision.action is Action.SWITCH:
+            current = decision.target
+        decisions.append(decision)
+    return decisions
+
+
+def states(decisions: list[Decision], rule: str = "storm") -> str:
+    """Return one letter a decision: i, p, a or l."""
+    return "".join(decision.rules[rule].value[0] for decision in decisions)
+
+
+def test_without_for_the_rule_is_active_at_once() -> None:
+    (decision,) = run(policy_of(), [101.0])
+    assert decision.action is Action.SWITCH
+    assert (decision.current, decision.target, decision.rule) == ("original", "batched", "storm")
+    assert decision.values == {'calls_rate("pipe_write")': 101.0}
+    assert decision.reason == (
+        'rule storm: calls_rate("pipe_write") = 101, when-condition held for 0s'
+    )
+
+
+def test_without_until_and_keep_for_the_rule_ends_with_its_condition() -> None:
+    decisions = run(policy_of(), [101.0, 99.0])
+    assert states(decisions) == "ai"
+    assert decisions[1].action is Action.SWITCH
+    assert decisions[1].target == "original"
+    assert decisions[1].rule == ""
+    assert decisions[1].reason == (
+        'baseline original: rule storm inactive: calls_rate("pipe_write") = 99, '
+        "left: when-condition false for 0s"
+    )
+
+
+def test_for_and_keep_for() -> None:
+    decisions = run(policy_of(HYSTERESIS), [200.0] * 4 + [40.0] * 5)
+    assert states(decisions) == "ppaalllii"
+    assert [decision.action.value for decision in decisions].count("switch") == 2
+    assert "when-condition true for 1s of 2s" in decisions[1].reason
+    assert "rule storm (leaving)" in decisions[5].reason
+    assert "until-condition true for 1s of 3s" in decisions[5].reason
+
+
+def test_pending_falls_back_when_the_condition_breaks() -> None:
+    assert states(run(policy_of(HYSTERESIS), [200.0, 200.0, 90.0, 200.0, 200.0, 200.0])) == "ppippa"
+
+
+def test_between_when_and_until_nothing_changes() -> None:
+    assert states(run(policy_of(HYSTERESIS), [200.0] * 3 + [75.0] * 4)) == "ppaaaaa"
+    assert states(run(policy_of(HYSTERESIS), [75.0] * 3)) == "iii"
+
+
+def test_until_must_hold_without_a_break() -> None:
+    readings = [200.0] * 3 + [40.0, 40.0, 60.0, 40.0, 40.0, 40.0, 40.0]
+    assert states(run(policy_of(HYSTERESIS), readings)) == "ppallallli"
+
+
+@pytest.mark.parametrize("nothing", [None, UNTRUSTED])
+def test_no_data_never_starts_a_rule(nothing: Reading) -> None:
+    decisions = run(policy_of(HYSTERESIS), [nothing, 200.0, nothing, 200.0, 200.0, 200.0])
+    assert states(decisions) == "ipippa"
+    assert decisions[0].values == {'calls_rate("pipe_write")': None}
+
+
+@pytest.mark.parametrize("nothing", [None, UNTRUSTED])
+def test_no_data_holds_an_active_rule(nothing: Reading) -> None:
+    readings = [200.0, 200.0, 200.0, nothing, nothing, nothing, nothing, nothing]
+    decisions = run(policy_of(HYSTERESIS), readings)
+    assert states(decisions) == "ppaaaaaa"
+    assert decisions[-1].action is Action.STAY
+    assert "until-condition undecided" in decisions[-1].reason
+
+
+def test_no_data_while_leaving_starts_keeping_again() -> None:
+    readings = [200.0, 200.0, 200.0, 40.0, 40.0, None, 40.0]
+    assert states(run(policy_of(HYSTERESIS), readings)) == "ppallal"
+
+
+def test_no_data_with_baseline_leaves_after_keep_for() -> None:
+    policy = policy_of(HYSTERESIS + "  onNoData: baseline\n")
+    decisions = run(policy, [200.0] * 3 + [None] * 4)
+    assert states(decisions) == "ppallli"
+    assert decisions[-1].target == "original"
+
+
+def test_first_rule_in_force_wins() -> None:
+    rules = """\
+- {name: quiet, edition: quiet, when: 'calls_rate("pipe_write") > 300.0'}
+- {name: storm, edition: batched, when: 'calls_rate("pipe_write") > 100.0'}
+"""
+    decisions = run(policy_of(rules), [200.0, 400.0, 200.0, 50.0])
+    assert [decision.target for decision in decisions] == [
+        "batched",
+        "quiet",
+        "batched",
+        "original",
+    ]
+    assert states(decisions, "storm") == "aaai"
+
+
+def test_an_edition_switched_by_hand_is_switched_back() -> None:
+    decision, _ = evaluate(policy_of(), signals_of(calls_rate=1.0), PolicyState(), "quiet", 0.0)
+    assert (decision.action, decision.target) == (Action.SWITCH, "original")
+
+
+def test_observe_never_asks_for_a_switch_but_says_so() -> None:
+    (decision,) = run(policy_of(spec="mode: observe\n"), [200.0])
+    assert (decision.action, decision.target) == (Action.STAY, "batched")
+    assert decision.reason.endswith("(mode observe)")
+
+
+def test_advise_asks() -> None:
+    (decision,) = run(policy_of(spec="mode: advise\n"), [200.0])
+    assert decision.action is Action.SWITCH
+
+
+def test_restart_keeps_the_edition_it_finds_until_it_knows_better() -> None:
+    policy = policy_of(HYSTERESIS)
+    state = adopt(policy, "batched", 0.0)
+    first, state = evaluate(policy, signals_of(calls_rate=None), state, "batched", 0.0)
+    second, _ = evaluate(policy, signals_of(calls_rate=60.0), state, "batched", 1.0)
+    assert (first.action, second.action) == (Action.STAY, Action.STAY)
+    assert adopt(policy, "original", 0.0) == PolicyState()
+    assert adopt(policy, "unheard-of", 0.0) == PolicyState()
+
+
+def test_time_that_jumps_back_delays_and_breaks_nothing() -> None:
+    policy = policy_of(HYSTERESIS)
+    _, state = evaluate(policy, signals_of(calls_rate=200.0), PolicyState(), "original", 100.0)
+    decision, _ = evaluate(policy, signals_of(calls_rate=200.0), state, "original", 1.0)
+    assert decision.rules["storm"] is RuleState.PENDING
+
+
+READINGS = st.lists(
+    st.none() | st.just(UNTRUSTED) | st.sampled_from([0.0, 40.0, 60.0, 99.0, 101.0, 500.0]),
+    max_size=30,
+)
+
+
+@given(READINGS, st.sampled_from(["hold", "baseline"]))
+def test_invariants(readings: list[Reading], on_no_data: str) -> None:
+    policy = policy_of(HYSTERESIS + f"  onNoData: {on_no_data}\n")
+    decisions = run(policy, readings)
+    for index, decision in enumerate(decisions):
+        in_force = decision.rules["storm"] in {RuleState.ACTIVE, RuleState.LEAVING}
+        assert decision.target == ("batched" if in_force else "original")
+        assert decision.rule == ("storm" if in_force else "")
+        assert (decision.action is Action.SWITCH) is (decision.target != decision.current)
+        assert decision.reason
+        if decision.action is Action.SWITCH and decision.target == "batched":
+            # Every reading of the last `for` said so: none was missing, none untrusted.
+            seen = readings[index - 2 : index + 1]
+            assert all(isinstance(each, float) and each > 100.0 for each in seen)
+        if decision.action is Action.SWITCH and decision.target == "original":
+            seen = readings[index - 3 : index + 1]
+            low = [each for each in seen if isinstance(each, float)]
+            assert all(each < 50.0 for each in low)
+            assert on_no_data == "baseline" or len(low) == len(seen)
+
+
+@given(READINGS)
+def test_same_input_same_decisions(readings: list[Reading]) -> None:
+    policy = policy_of(HYSTERESIS)
+    assert run(policy, readings) == run(policy, readings)
+
+
+def test_gap_in_evaluation_is_not_time_that_the_condition_held() -> None:
+    """The first reading after a gap has no rate, so what was pending begins again."""
+    assert states(run(policy_of(HYSTERESIS), [200.0, None, 200.0])) == "pip"

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Windows, resets, gaps and trust."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamosd.model import (
+    Counts,
+    Edition,
+    EditionState,
+    Function,
+    FunctionSample,
+    KernelState,
+    Sample,
+    Signal,
+    Signals,
+    Subsystem,
+)
+from dynamosd.signals import MIN_CLASSIFIED, SIGNALS, SignalWindow
+
+
+def sample(
+    time: float,
+    calls: dict[str, int] | None,
+    *,
+    in_flight: int = 0,
+    shares: dict[str, tuple[int, int]] | None = None,
+    backend: str = "direct",
+) -> Sample:
+    """Return a sample of pipe_write, by edition; ``shares`` are (sequential, classified)."""
+    counts = {name: Counts(value, in_flight) for name, value in (calls or {}).items()}
+    functions = {} if calls is None else {"pipe_write": Function("pipe_write", 1, backend, counts)}
+    editions = {"original": Edition("original", 0, EditionState.ACTIVE, "dynamos")}
+    pipe = Subsystem("pipe", "original", "concurrent", 0, editions, functions)
+    probes = {
+        ("pipe", "pipe_write", name): FunctionSample(0, 0, sequential, classified)
+        for name, (sequential, classified) in (shares or {}).items()
+    }
+    return Sample(time, KernelState("0.1.0", {"pipe": pipe}), probes)
+
+
+def rate(signals: Signals) -> Signal:
+    return signals.values["calls_rate", "pipe_write"]
+
+
+def share(signals: Signals) -> Signal:
+    return signals.values["sequential_share", "pipe_write"]
+
+
+def test_first_sample_has_no_rate_but_a_number_in_flight() -> None:
+    signals = SignalWindow().add(sample(10.0, {"original": 5, "batched": 7}, in_flight=3))
+    assert rate(signals) == Signal(None, reason="first sample: no rate yet")
+    assert signals.values["in_flight", "pipe_write"] == Signal(6.0)
+    assert signals.time == 10.0
+
+
+def test_every_function_has_every_signal() -> None:
+    signals = SignalWindow().add(sample(0.0, {"original": 0}))
+    assert signals.values.keys() == {(name, "pipe_write") for name in SIGNALS}
+
+
+def test_rate_sums_the_editions() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 100, "batched": 10}))
+    assert rate(window.add(sample(0.5, {"original": 150, "batched": 60}))).value == 200.0
+
+
+def test_rate_covers_the_window_and_forgets_what_is_older() -> None:
+    window = SignalWindow(window_seconds=2.0)
+    window.add(sample(0.0, {"original": 0}))
+    window.add(sample(1.0, {"original": 1000}))
+    assert rate(window.add(sample(2.0, {"original": 1000}))).value == 500.0
+    assert rate(window.add(sample(3.0, {"original": 1000}))).value == 0.0
+
+
+def test_jitter_does_not_shorten_the_window() -> None:
+    window = SignalWindow(window_seconds=2.0)
+    window.add(sample(0.0, {"original": 0}))
+    window.add(sample(1.005, {"original": 0}))
+    assert rate(window.add(sample(2.01, {"original": 201}))).value == pytest.approx(100.0)
+
+
+def test_reset_counts_from_zero_again() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 0, "batched": 5000}))
+    assert rate(window.add(sample(1.0, {"original": 0, "batched": 40}))).value == 40.0
+
+
+def test_edition_that_appears_began_at_zero() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 1000}))
+    assert rate(window.add(sample(1.0, {"original": 1000, "batched": 30}))).value == 30.0
+
+
+def test_edition_missing_from_one_reading_makes_no_spike() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 0, "batched": 1_000_000}))
+    window.add(sample(1.0, {"original": 0}))
+    signals = window.add(sample(2.0, {"original": 0, "batched": 1_000_010}))
+    assert rate(signals).value == 5.0
+
+
+def test_function_that_returns_has_no_rate_from_before() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 1_000_000}))
+    window.add(sample(0.5, None))
+    assert rate(window.add(sample(1.0, {"original": 5}))).value is None
+    assert rate(window.add(sample(1.5, {"original": 10}))).value == 10.0
+
+
+def test_function_without_a_gate_is_not_counted() -> None:
+    window = SignalWindow()
+    signals = window.add(sample(0.0, {"original": 0}, backend="none"))
+    assert rate(signals) == Signal(None, reason="no gate is installed")
+    assert signals.values["in_flight", "pipe_write"].value is None
+    assert rate(window.add(sample(1.0, {"original": 7}))).value is None
+    assert rate(window.add(sample(2.0, {"original": 17}))).value == 10.0
+
+
+def test_gap_starts_again() -> None:
+    window = SignalWindow(window_seconds=2.0)
+    window.add(sample(0.0, {"original": 0}))
+    signals = window.add(sample(60.0, {"original": 6_000_000}))
+    assert rate(signals) == Signal(None, reason="no sample for 60.0s before this one: no rate yet")
+    assert rate(window.add(sample(61.0, {"original": 6_000_010}))).value == 10.0
+
+
+@pytest.mark.parametrize("time", [5.0, 4.0])
+def test_clock_that_stands_or_jumps_back_starts_again(time: float) -> None:
+    window = SignalWindow()
+    window.add(sample(5.0, {"original": 0}))
+    assert rate(window.add(sample(time, {"original": 100}))).value is None
+    assert rate(window.add(sample(time + 1, {"original": 110}))).value == 10.0
+
+
+def test_share_of_the_window_over_all_editions() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 0}, shares={"original": (100, 1000), "random": (0, 0)}))
+    signals = window.add(
+        sample(1.0, {"original": 0}, shares={"original": (130, 1040), "random": (0, 20)})
+    )
+    assert share(signals) == Signal(0.5)
+
+
+def test_share_of_too_few_calls_is_no_data() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 0}, shares={"original": (0, 0)}))
+    few = MIN_CLASSIFIED - 1
+    signals = window.add(sample(1.0, {"original": 0}, shares={"original": (few, few)}))
+    assert share(signals) == Signal(None, reason="19 calls judged in the window, 20 needed")
+
+
+def test_share_never_leaves_its_range() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 0}, shares={"original": (0, 0)}))
+    signals = window.add(sample(1.0, {"original": 0}, shares={"original": (31, 30)}))
+    assert share(signals).value == 1.0
+
+
+def test_without_probes_there_is_no_share() -> None:
+    signals = SignalWindow().add(sample(0.0, {"original": 0}))
+    assert share(signals) == Signal(None, reason="no probe figures")
+
+
+def test_mismatch_is_not_trusted_until_it_has_left_the_window() -> None:
+    window = SignalWindow(window_seconds=1.0)
+    mismatch = {("pipe", "pipe_write"): "probes missed 5 calls"}
+    window.add(replace(sample(0.0, {"original": 0}), mismatches=mismatch))
+    during = window.add(sample(1.0, {"original": 10}))
+    after = window.add(sample(2.0, {"original": 20}))
+    assert rate(during) == Signal(10.0, trusted=False, reason="probes missed 5 calls")
+    assert not during.values["in_flight", "pipe_write"].trusted
+    assert rate(after) == Signal(10.0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_window_without_length_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="cannot hold"):
+        SignalWindow(window_seconds=seconds)
+
+
+counters = st.dictionaries(st.sampled_from(["original", "a", "b"]), st.integers(0, 10**9))
+readings = st.lists(
+    st.tuples(
+        st.floats(-1.0, 10.0),
+        st.none() | counters,
+        st.dictionaries(
+            st.sampled_from(["original", "a"]),
+            st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)),
+        ),
+    ),
+    max_size=12,
+)
+
+
+@given(readings)
+def test_no_input_makes_a_negative_rate_or_a_share_out_of_range(
+    steps: list[tuple[float, dict[str, int] | None, dict[str, tuple[int, int]]]],
+) -> None:
+    window = SignalWindow()
+    time = 0.0
+    for step, calls, shares in steps:
+        time += step
+        for (name, _), signal in window.add(sample(time, calls, shares=shares)).values.items():
+            if signal.value is None:
+                assert signal.reason
+            else:
+                assert signal.value >= 0.0
+                assert name != "sequential_share" or signal.value <= 1.0
