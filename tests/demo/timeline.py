@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from textwrap import wrap
 
 from tests.demo.model import Phase, Point, Run, read_per_asked
 
@@ -49,7 +50,7 @@ def draw(adaptive: Run, original: Run) -> str:
         return LEFT + (time - began) * scale
 
     charts = _charts(adaptive, original)
-    height = TOP + len(charts) * (ROW + GAP) + 24 + 18 * len(adaptive.switches)
+    height = TOP + len(charts) * (ROW + GAP) + 24 + 18 * len(_reasons(adaptive))
     size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" fill="{INK}">',
@@ -204,9 +205,18 @@ def _marks(run: Run, x: Callable[[float], float], bottom: float) -> list[str]:
             f'stroke-dasharray="4 3"/>'
         )
         parts.append(_text(at + 3, TOP + 24, str(number), fill=MARK, font_size=13))
-        text = f"{number}. {switch.origin} → {switch.target}: {switch.reason}"
-        parts.append(_text(LEFT, bottom + 36 + 18 * number, text[:150], fill=MARK))
+    for line, text in enumerate(_reasons(run), 1):
+        parts.append(_text(LEFT, bottom + 36 + 18 * line, text, fill=MARK))
     return parts
+
+
+def _reasons(run: Run) -> list[str]:
+    """Each switch in words, in lines that fit."""
+    texts = (
+        f"{number}. {switch.origin} → {switch.target}: {switch.reason}"
+        for number, switch in enumerate(run.switches, 1)
+    )
+    return [line for text in texts for line in wrap(text, 132, subsequent_indent="    ")]
 
 
 def _axis(began: float, ended: float, x: Callable[[float], float], bottom: float) -> list[str]:
