@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/policy.md says what the code does: its example loads, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dynamosd.policy.load import parse_policy
+from dynamosd.policy.schema import Metadata, RuleSpec, Spec
+from dynamosd.signals import SIGNALS
+from tests.unit.policy.build import KNOWN
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "policy.md").read_text()
+
+
+def test_example_is_a_policy_without_remarks() -> None:
+    example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert example
+    assert parse_policy(example[1].encode(), "policy.md", known=KNOWN).remarks == ()
+
+
+def test_every_key_has_its_line() -> None:
+    keys = {"apiVersion", "kind"}
+    for prefix, model in (("metadata.", Metadata), ("spec.", Spec), ("", RuleSpec)):
+        keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
+    tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys
+
+
+def test_every_signal_has_its_line() -> None:
+    assert set(re.findall(r'^\| `(\w+)\("function"\)`', PAGE, re.MULTILINE)) == set(SIGNALS)
+
+
+def test_every_code_has_its_line() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "dynamosd" / "policy").glob("*.py"))
+    table = PAGE.partition("| code | meaning |")[2]
+    codes = re.findall(r"`([a-z]+(?:-[a-z0-9]+)+)`", table)
+    assert {code for code in codes if f'"{code}"' not in sources} == set()
+    words = set(re.findall(r'"((?:[a-z0-9]+-)+[a-z0-9]+)"', sources))
+    assert words - {"when-condition", "until-condition"} <= set(codes)
