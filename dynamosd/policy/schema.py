@@ -40,7 +40,8 @@ _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": PATTERN})
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
 
-ObjectName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+ObjectName = Annotated[str, Field(max_length=63, pattern=OBJECT_NAME_PATTERN)]
 """A policy's or a rule's name: it becomes a metric's label and a word in logs."""
 
 KernelName = Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]

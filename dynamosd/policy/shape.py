@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from dynamosd.policy.positions import Document, Path
 from dynamosd.policy.problems import Problem, did_you_mean
-from dynamosd.policy.schema import Metadata, PolicyFile, RuleSpec, Spec
+from dynamosd.policy.schema import OBJECT_NAME_PATTERN, Metadata, PolicyFile, RuleSpec, Spec
 
 _MODELS: Mapping[Path, type[BaseModel]] = {
     (): PolicyFile,
@@ -33,6 +33,8 @@ _WRONG_SIZES: Mapping[str, str] = {
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
 }
+
+_KERNEL_LETTERS = "letters, digits, _ . and -"
 
 _QUOTED = re.compile(r"'([^']*)'")
 
@@ -105,10 +107,8 @@ def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
         return f"{name} must be {context['expected'].replace(chr(39), chr(34))}", "bad-value", hint
     if kind == "string_pattern_mismatch":
-        is_object = "a-z0-9" in context["pattern"] and "A-Z" not in context["pattern"]
-        letters = (
-            "lower-case letters, digits, - and ." if is_object else "letters, digits, _ . and -"
-        )
+        is_object = context["pattern"] == OBJECT_NAME_PATTERN
+        letters = "lower-case letters, digits, - and ." if is_object else _KERNEL_LETTERS
         return f"{name} may hold {letters} only, and begins with a letter or digit", "bad-name", ""
     if kind == "value_error":
         return f"{name}: {context['error']}", "bad-duration", ""
