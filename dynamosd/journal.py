@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 8 * 1024 * 1024
 KEEP = 4
 """How many old journals stay, as ``journal.jsonl.1`` (the newest of them) and so on."""
+
+_LOCK_TRIES = 50
+_LOCK_PAUSE_SECONDS = 0.001
 
 Record = dict[str, Any]
 
@@ -114,7 +119,8 @@ class Journal:
         """Append a line; the file is opened each time, for it may have been moved meanwhile."""
         journal = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            if _is_torn(journal):
+            # Unlocked, a line that looks torn may be one that is being written.
+            if _lock(journal) and _is_torn(journal):
                 line = b"\n" + line
             written = os.write(journal, line)
             if written < len(line):
@@ -131,6 +137,19 @@ class Journal:
                 with contextlib.suppress(FileNotFoundError):
                     _numbered(self.path, number).replace(_numbered(self.path, number + 1))
             self.path.replace(_numbered(self.path, 1))
+
+
+def _lock(journal: int) -> bool:
+    """Keep other writers out until the file is closed; False when one of them does not move.
+
+    Each of them is in here for microseconds. One that was stopped meanwhile must not stop us too.
+    """
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(OSError):
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOCK_PAUSE_SECONDS)
+    return False
 
 
 def _is_torn(journal: int) -> bool:
