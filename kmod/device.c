@@ -123,29 +123,40 @@ static int command_check(char *line, size_t length)
 	return 0;
 }
 
+/* Takes what was written and does it. @shown: gets the line, once it is known to be one. */
+static int command_take(const char __user *from, size_t length, char *shown, struct request *request)
+{
+	char line[COMMAND_MAX + 1];
+	int err;
+
+	if (length > COMMAND_MAX) {
+		request_reason(request, "a command is at most %d bytes", COMMAND_MAX);
+		return -E2BIG;
+	}
+	if (copy_from_user(line, from, length)) {
+		request_reason(request, "the command could not be read");
+		return -EFAULT;
+	}
+	line[length] = '\0';
+	err = command_check(line, length);
+	if (err) {
+		request_reason(request, "not one line of printable ASCII");
+		return err;
+	}
+	strscpy(shown, line, COMMAND_MAX + 1);
+	return command_run(line, request);
+}
+
 static ssize_t device_write(struct file *file, const char __user *from, size_t length, loff_t *pos)
 {
 	struct request request = { .by = task_tgid_nr(current) };
-	char line[COMMAND_MAX + 1], shown[COMMAND_MAX + 1] = "?";
+	char shown[COMMAND_MAX + 1] = "?";
 	int err;
 
-	if (length > COMMAND_MAX)
-		return -E2BIG;
-	if (copy_from_user(line, from, length))
-		return -EFAULT;
-	line[length] = '\0';
-
-	err = command_check(line, length);
-	if (err) {
-		request_reason(&request, "not one line of printable ASCII");
-	} else {
-		strscpy(shown, line, sizeof(shown));
-		err = command_run(line, &request);
-	}
+	err = command_take(from, length, shown, &request);
 	if (!err)
 		return length;
-	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"",
-		   request.by, -err, shown, request.reason);
+	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"", request.by, -err, shown, request.reason);
 	return err;
 }
 
