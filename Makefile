@@ -12,7 +12,8 @@ PYTEST := $(PY) -m pytest -p tests.vm.noskip
 # The guest's command reaches the shell as it was typed: make expands no `$` in it.
 export VM_CMD := $(value CMD)
 unexport CMD
-export KERNEL MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND QEMU_OPTS MODULES
+VM_VARIABLES := KERNEL VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND QEMU_OPTS MODULES
+export $(VM_VARIABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -35,9 +36,21 @@ kernels-refresh: setup ## Fetch the newest packages of the kernels
 modules: setup ## Build kmod/ for KERNEL and make it modprobe-able in its guest
 	@$(PY) -m tests.vm.modules $(KERNEL)
 
+# Make's own status after a failed recipe is always 2; `make vm` promises CMD's. So, for this goal
+# alone, make does not run the recipe but turns into the program (tests/vm/become.c), unless it was
+# asked to do nothing (-n).
 .PHONY: vm
 vm: setup ## Run CMD as root in a VM of KERNEL (MEM CPUS DISK TIMEOUT …: tests/vm/README.md)
 	@$(PY) -m tests.vm
+ifeq ($(MAKECMDGOALS)$(findstring n,$(firstword -$(MAKEFLAGS))),vm)
+BECOME := .cache/become.so
+ifneq ($(shell { tests/vm/bootstrap.sh && \
+	cc -shared -fPIC -O2 -Wall -Werror -o $(BECOME) tests/vm/become.c; } >&2; echo $$?),0)
+$(error the machine could not be set up, see above)
+endif
+load $(BECOME)
+$(become $(VM_VARIABLES),$(PY),-m,tests.vm)
+endif
 
 .PHONY: demo
 demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this machine's kernel)
@@ -48,7 +61,7 @@ test: test-unit test-kernel ## Run every test: here, then in a VM of each of KER
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no kernel module
-	@$(PYTEST) tests/unit tests/vm
+	@$(PYTEST) tests/unit tests/policies tests/vm
 
 .PHONY: test-kernel
 test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
