@@ -226,6 +226,7 @@ class ManualClock:
         """Start at ``now`` seconds, which is ``wall`` seconds of the Unix epoch."""
         self._now = now
         self._wall = wall - now
+        self._woken = False
         self._plans: list[tuple[float, Callable[[], object]]] = []
 
     def now(self) -> float:
@@ -243,15 +244,22 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and what was planned in it happen."""
-        self.wait_until(self._now + seconds)
+        self._pass_until(self._now + seconds, wakes=False)
 
     def wait_until(self, deadline: float) -> None:
-        """Be there at once."""
-        while self._plans and self._plans[0][0] <= deadline:
+        """Be there at once, unless something wakes us on the way."""
+        self._pass_until(deadline, wakes=True)
+
+    def wake(self) -> None:
+        """End the wait; the next one too, if none is going on."""
+        self._woken = True
+
+    def _pass_until(self, deadline: float, *, wakes: bool) -> None:
+        while self._plans and self._plans[0][0] <= deadline and not (wakes and self._woken):
             time, action = self._plans.pop(0)
             self._now = max(self._now, time)
             action()
-        self._now = max(self._now, deadline)
-
-    def wake(self) -> None:
-        """Nothing ever sleeps here."""
+        if wakes and self._woken:
+            self._woken = False
+        else:
+            self._now = max(self._now, deadline)

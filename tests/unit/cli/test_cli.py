@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosctl: answers, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dynamosd import __version__, console, status
+from dynamosd.cli import edition, main
+from tests.unit.build import write_policy
+
+if TYPE_CHECKING:
+    from dynamosd.testing import FakeModule
+
+ROOT = Path(__file__).resolve().parents[3]
+WIDTH = 80
+
+
+class Control:
+    """Runs dynamosctl on a fake module."""
+
+    def __init__(
+        self, module: FakeModule, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Keep what is needed to run it."""
+        self.module = module
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir()
+        self._capsys = capsys
+        self.said = ""
+        self.shown = ""
+
+    def __call__(self, *arguments: str) -> int:
+        """Run it; `shown` and `said` are its stdout and stderr."""
+        words = list(arguments)
+        if words[0] in {"status", "switch"}:
+            words += ["--runtime-dir", str(self.run_dir)]
+        code = main(words, self.module.kmod)
+        self.shown, self.said = self._capsys.readouterr()
+        assert "Traceback" not in self.said
+        return code
+
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+        """Run it with ``-o json``; give its answer."""
+        assert self(*arguments, "-o", "json") == 0
+        answer = json.loads(self.shown)
+        assert answer["apiVersion"] == "dynamos/v1alpha1"
+        return answer
+
+    def daemon(self, mode: str = "enforce") -> None:
+        """Pretend that a daemon runs."""
+        policy = {"name": "storm", "subsystem": "readahead", "mode": mode, "rule": "busy"}
+        policy["reason"] = "rule busy: " + "in_flight is high and " * 20
+        switch = {"time": "2026-01-01T00:00:00.000Z", "trigger": "policy", "reason": "x"}
+        shown = {"pid": os.getpid(), "version": "1", "started": "2026-01-01T00:00:00.000Z"}
+        answer = {**shown, "policies": [policy], "last_switches": {"readahead": switch}}
+        status.write(self.run_dir, answer)
+
+
+@pytest.fixture
+def control(module: FakeModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Control:
+    """Give one."""
+    return Control(module, tmp_path, capsys)
+
+
+# ---------------------------------------------------------------------------------- status, list
+
+
+def test_status_without_a_daemon(control: Control) -> None:
+    control.module.call("readahead", "page_cache_ra_order", blocked=2)
+    assert control("status") == 0
+    assert "daemon not running" in control.shown
+    assert control.shown.splitlines()[-1].split() == [
+        *("readahead", "original", "concurrent", "0", "2", "-", "-")
+    ]
+
+
+def test_status_with_a_daemon_fits_a_terminal(control: Control) -> None:
+    control.daemon()
+    assert control("status") == 0
+    assert "storm (enforce)" in control.shown
+    assert "active since 2026-01-01T00:00:00.000Z (policy)" in control.shown
+    assert "storm: rule busy: in_flight is high" in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    assert "\033" not in control.shown
+
+
+def test_status_without_a_subsystem(control: Control, tmp_path: Path) -> None:
+    control.module.remove()
+    control.module.insert()
+    assert control("status") == 0
+    assert "no subsystem is loaded" in control.shown
+    del tmp_path
+
+
+def test_status_as_json(control: Control) -> None:
+    control.daemon()
+    answer = control.json("status")
+    assert answer["kind"] == "Status"
+    assert answer["daemon"]["pid"] == os.getpid()
+    (subsystem,) = answer["subsystems"]
+    assert subsystem["active"] == "original"
+    assert subsystem["policies"][0]["name"] == "storm"
+    assert subsystem["last_switch"]["trigger"] == "policy"
+
+
+def test_list(control: Control) -> None:
+    control.module.call("readahead", "page_cache_ra_order", 7)
+    assert control("list") == 0
+    row = ["readahead", "page_cache_ra_order", "direct", "original*", "7", "0"]
+    assert row in [line.split() for line in control.shown.splitlines()]
+    answer = control.json("list")
+    editions = answer["subsystems"][0]["functions"][0]["editions"]
+    assert {"name": "original", "calls": 7, "in_flight": 0} in editions
+
+
+# --------------------------------------------------------------------------------------- switch
+
+
+def test_switch(control: Control) -> None:
+    assert control("switch", "readahead", "random") == 0
+    assert control.shown == "readahead: original -> random\n"
+    assert control.module.kmod.read_active("readahead") == "random"
+    assert control("switch", "readahead", "random") == 0
+    assert control.shown == "readahead: random is active already\n"
+    answer = control.json("switch", "readahead", "original")
+    assert (answer["origin"], answer["target"], answer["changed"]) == ("random", "original", True)
+
+
+def test_switch_warns_of_a_policy_that_will_fight_it(control: Control) -> None:
+    control.daemon()
+    assert control("switch", "readahead", "random") == 0
+    assert "policy storm enforces readahead" in control.said
+
+
+def test_switch_is_quiet_beside_a_policy_that_only_advises(control: Control) -> None:
+    control.daemon("advise")
+    assert control("switch", "readahead", "random") == 0
+    assert control.said == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message", "hint"),
+    [
+        (("readahed", "random"), 1, "no subsystem readahed", "did you mean readahead?"),
+        (("readahead", "randm"), 1, "no edition randm", "did you mean random?"),
+        (("readahead", "random", "--mode", "scoped"), 6, "not supported", "concurrent"),
+        (("readahead",), 2, "required: EDITION", "--help"),
+        (("readahead", "random", "--force"), 2, "unrecognized", "--help"),
+    ],
+)
+def test_switch_that_fails(
+    control: Control, words: tuple[str, ...], code: int, message: str, hint: str
+) -> None:
+    assert control("switch", *words) == code
+    first, second = control.said.splitlines()
+    assert first.startswith("dynamosctl: error: ")
+    assert message in first
+    assert second.startswith("dynamosctl: hint: ")
+    assert hint in second
+    assert control.module.kmod.read_active("readahead") == "original"
+
+
+def test_errors_as_json(control: Control) -> None:
+    assert control("switch", "readahead", "randm", "-o", "json") == 1
+    error = json.loads(control.said)["error"]
+    assert error["code"] == "invalid"
+    assert error["hint"] == "did you mean random?"
+    assert control("switch", "-o", "json") == 2
+    assert json.loads(control.said)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("command", ["status", "list", "switch a b", "edition list"])
+def test_module_not_loaded(control: Control, command: str) -> None:
+    control.module.remove()
+    assert control(*command.split()) == 5
+    assert "modprobe dynamos" in control.said
+
+
+def test_version(control: Control) -> None:
+    assert control("version") == 0
+    assert control.shown == f"dynamosctl {__version__}\nmodule     0.1.0\n"
+    control.module.remove()
+    assert control.json("version")["module"] is None
+
+
+# ---------------------------------------------------------------------------------------- check
+
+
+def test_check(control: Control, tmp_path: Path) -> None:
+    write_policy(tmp_path / "p", when='in_flight("page_cache_ra_order") > 2.0')
+    code = control("check", str(tmp_path / "p"))
+    assert "1 of 1 policies can be used" in control.shown
+    assert (code, control.said) == (0, "")
+
+
+def test_check_finds_names_that_the_module_does_not_have(control: Control, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "p", edition="randm")
+    assert control("check", str(file)) == 1
+    assert f"{file}:11:16: error: subsystem" in control.shown
+    assert control("check", "--offline", str(file)) != 1
+
+
+def test_check_without_the_module(control: Control, tmp_path: Path) -> None:
+    control.module.remove()
+    assert control("check", str(write_policy(tmp_path / "p"))) != 1
+    assert "names are not checked" in control.said
+
+
+def test_check_of_settings(control: Control, tmp_path: Path) -> None:
+    write_policy(tmp_path / "p")
+    (tmp_path / "p" / "dynamosd.yaml").write_text("windw: 1s\n")
+    assert control("check", str(tmp_path / "p")) == 1
+    assert "dynamosd.yaml:1:1: error: unknown key" in control.shown
+
+
+def test_check_as_json(control: Control, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "p", when="nonsense(")
+    assert control("check", str(file), "-o", "json") == 1
+    answer = json.loads(control.shown)
+    assert answer["kind"] == "CheckResult"
+    assert answer["policies"] == []
+    assert answer["problems"][0]["line"] == 12
+
+
+def test_check_of_a_file_that_is_not_there(control: Control, tmp_path: Path) -> None:
+    assert control("check", str(tmp_path / "none.yaml")) == 1
+    assert "cannot be read" in control.shown
+
+
+# ------------------------------------------------------------------------------------- editions
+
+
+class Tools:
+    """modprobe, rmmod and insmod, as a program that notes how it was called."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put them on PATH."""
+        self._log = folder / "called"
+        self._answer = folder / "answer"
+        self._folder = folder / "bin"
+        self._folder.mkdir()
+        for name in ("modprobe", "rmmod", "insmod"):
+            tool = self._folder / name
+            tool.write_text(f'#!/bin/sh\necho {name} "$@" >> {self._log}\n. {self._answer}\n')
+            tool.chmod(0o755)
+        self.answer("exit 0")
+        monkeypatch.setenv("PATH", f"{self._folder}:{os.environ['PATH']}")
+
+    def answer(self, script: str) -> None:
+        """Say what the tools do when they are called."""
+        self._answer.write_text(script + "\n")
+
+    @property
+    def called(self) -> list[str]:
+        """The commands so far."""
+        return self._log.read_text().splitlines() if self._log.exists() else []
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    """Give kmod's tools."""
+    return Tools(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("readahead/random", "modprobe dynamos_readahead_random"),
+        ("read-ahead/big-window", "modprobe dynamos_read_ahead_big_window"),
+        ("readahead", "modprobe dynamos_readahead"),
+        ("dynamos_readahead_random", "modprobe dynamos_readahead_random"),
+        ("/tmp/my.ko", "insmod /tmp/my.ko"),  # noqa: S108 - only a name
+    ],
+)
+def test_edition_load(control: Control, tools: Tools, name: str, command: str) -> None:
+    assert control("edition", "load", name) == 0
+    assert tools.called == [command]
+    assert "loaded already" in control.shown
+
+
+def test_edition_load_says_what_is_new(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_command: str) -> None:
+        control.module.load("readahead", "streaming")
+
+    monkeypatch.setattr(edition, "_run", load)
+    assert control("edition", "load", "readahead/streaming") == 0
+    assert control.shown == "loaded readahead/streaming\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "hint"),
+    [
+        ("modprobe: FATAL: Module x not found in directory /lib", 1, "built for this kernel"),
+        ("modprobe: ERROR: could not insert: Operation not permitted", 5, "root"),
+        ("insmod: ERROR: could not insert module: Invalid module format", 1, "dmesg"),
+    ],
+)
+def test_edition_load_that_fails(
+    control: Control, tools: Tools, said: str, code: int, hint: str
+) -> None:
+    tools.answer(f"echo '{said}' >&2; exit 1")
+    assert control("edition", "load", "readahead/x") == code
+    assert said in control.said
+    assert hint in control.said
+
+
+def test_edition_load_without_kmod(
+    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert control("edition", "load", "readahead/random") == 4
+
+
+@pytest.fixture
+def two_modules(control: Control) -> Control:
+    """Give a module whose second edition is a kernel module of its own."""
+    path = control.module.sysfs / "readahead/editions/random/module"
+    path.write_text("dynamos_readahead_random\n")
+    return control
+
+
+@pytest.mark.parametrize("name", ["readahead/random", "dynamos_readahead_random"])
+def test_edition_unload(two_modules: Control, tools: Tools, name: str) -> None:
+    assert two_modules("edition", "unload", name) == 0
+    assert tools.called == ["rmmod dynamos_readahead_random"]
+
+
+def test_edition_that_is_active_is_not_unloaded(two_modules: Control, tools: Tools) -> None:
+    two_modules.module.kmod.switch("readahead", "random")
+    assert two_modules("edition", "unload", "readahead/random") == 6
+    assert "readahead/random is active" in two_modules.said
+    assert "dynamosctl switch readahead original" in two_modules.said
+    assert tools.called == []
+
+
+def test_edition_that_is_draining_is_not_unloaded(two_modules: Control, tools: Tools) -> None:
+    two_modules.module.kmod.switch("readahead", "random")
+    two_modules.module.call("readahead", "page_cache_ra_order", blocked=3)
+    two_modules.module.kmod.switch("readahead", "original")
+    assert two_modules("edition", "unload", "readahead/random") == 6
+    assert "draining: 3 in flight" in two_modules.said
+    assert tools.called == []
+
+
+def test_edition_that_gets_busy_meanwhile(two_modules: Control, tools: Tools) -> None:
+    tools.answer("echo 'rmmod: ERROR: Module dynamos_readahead_random is in use' >&2; exit 1")
+    assert two_modules("edition", "unload", "readahead/random") == 6
+
+
+def test_edition_that_is_not_there(two_modules: Control, tools: Tools) -> None:
+    assert two_modules("edition", "unload", "readahead/none") == 1
+    assert "dynamos_readahead_random" in two_modules.said
+    assert tools.called == []
+
+
+def test_edition_list(control: Control) -> None:
+    assert control("edition", "list") == 0
+    assert "original" in control.shown
+    answer = control.json("edition", "list")
+    assert [each["state"] for each in answer["editions"]] == ["active", "idle"]
+
+
+# ---------------------------------------------------------------------------- how it behaves
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run some Python beside the tests."""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "switch"])
+def test_what_rescues_a_machine_imports_little(command: str) -> None:
+    code = f"import sys; from dynamosd.cli import main; main(['{command}', 'a', 'b'])\n"
+    code += "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    heavy = {"pydantic", "yaml", "prometheus_client", "rich", "bcc", "cel_expr_python", "http"}
+    assert not heavy & set(run(code).stdout.split())
+
+
+def test_reader_that_goes_away(module: FakeModule) -> None:
+    code = (
+        "import sys; from dynamosd.testing import FakeModule; from dynamosd.cli import main\n"
+        f"sys.exit(main(['list'], FakeModule({str(module.sysfs.parent)!r}).kmod))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert console.run_program("x", interrupted) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fault_of_the_program_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def faulty() -> int:
+        raise ValueError("what is this")
+
+    assert console.run_program("x", faulty) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("x: error: internal error: ValueError: what is this at test_cli.py:")
+    assert "report" in second
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("status", "list", "switch", "check", "edition", "doctor", "version"):
+        assert command in shown
+    assert "6 refused by a safety rule" in shown

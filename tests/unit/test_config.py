@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosd.config: settings with defaults, and nothing silently not in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dynamosd import config
+from dynamosd.config import ConfigErrors, load
+from dynamosd.errors import InvalidInput
+
+
+def settings(folder: Path, text: str) -> config.Config:
+    """Load settings from a text."""
+    (folder / "dynamosd.yaml").write_text(text)
+    return load(folder)
+
+
+@pytest.mark.parametrize("text", [None, "", "# nothing\n"])
+def test_defaults(tmp_path: Path, text: str | None) -> None:
+    found = load(tmp_path) if text is None else settings(tmp_path, text)
+    assert found.metrics_address == ("127.0.0.1", 9947)
+    assert found.journal == Path("/var/lib/dynamosd/journal.jsonl")
+    assert found.runtime_dir == Path("/run/dynamosd")
+    assert found.window_seconds == 2.0
+
+
+def test_everything_set(tmp_path: Path) -> None:
+    text = "metrics: {address: '[::1]:99'}\njournal: {path: /j}\nruntimeDir: /r\nwindow: 500ms\n"
+    found = settings(tmp_path, text)
+    assert found.metrics_address == ("::1", 99)
+    assert (found.journal, found.runtime_dir) == (Path("/j"), Path("/r"))
+    assert found.window_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("windw: 2s\n", '1:1: error: unknown key "windw" (did you mean "window"?)'),
+        (
+            "window: 2s\nmetrics:\n  adress: x\n",
+            '3:3: error: unknown key "adress" (did you mean "address"?)',
+        ),
+        ("runtime_dir: /x\n", '1:1: error: unknown key "runtime_dir"'),
+        ("metrics: {address: nowhere}\n", "1:20: error: 'nowhere' is not an address"),
+        ("window: 2\n", "1:9: error: input should be a valid string"),
+        ("window: 1ms\n", "1:9: error: a window is between 200ms and 1h"),
+        ("window: soon\n", '1:9: error: "soon" is not a duration'),
+        ("journal: {path: ''}\n", "1:17: error:"),
+        ("- a list\n", "1:1: error:"),
+        ("window: [\n", "error:"),
+        ("window: 2s\nwindow: 3s\n", '2:1: error: key "window" is already in line 1'),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        settings(tmp_path, text)
+    assert f"{tmp_path}/dynamosd.yaml:" in caught.value.message
+    assert problem in caught.value.message
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "dynamosd.yaml").write_bytes(b"window: \xff\n")
+    with pytest.raises(ConfigErrors):
+        load(tmp_path)
+
+
+def test_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not a folder"):
+        load(tmp_path / "none")
+    with pytest.raises(InvalidInput, match="cannot read"):
+        config.policy_files(tmp_path / "none")
+
+
+def test_settings_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "dynamosd.yaml").mkdir()
+    with pytest.raises(InvalidInput, match="cannot read"):
+        load(tmp_path)
+
+
+def test_policies_beside_the_settings(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yml", "dynamosd.yaml", "notes.txt", ".hidden.yaml"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in config.policy_files(tmp_path)] == ["a.yml", "b.yaml"]
+
+
+def test_policies_in_their_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "policies.d").mkdir()
+    (tmp_path / "policies.d" / "in.yaml").write_text("")
+    (tmp_path / "out.yaml").write_text("")
+    assert [path.name for path in load(tmp_path).policies] == ["in.yaml"]

@@ -1,0 +1,571 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosd.daemon and dynamosd.control: the whole loop, over a fake module and a manual clock."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from dynamosd import daemon, journal, status
+from dynamosd.config import Config
+from dynamosd.daemon import Daemon, World, read_policies
+from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
+from dynamosd.model import FunctionSample
+from dynamosd.policy.names import names_of
+from dynamosd.policy.problems import PolicyErrors
+from dynamosd.probes.edition import DISTRUST_SAMPLES
+from dynamosd.testing import FakeProbe
+from tests.unit.build import write_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from dynamosd.model import KernelState
+    from dynamosd.testing import FakeModule, ManualClock
+
+ORDER = "page_cache_ra_order"
+KEY = ("readahead", ORDER, "original")
+
+
+class House:
+    """A daemon with everything around it, at 1000 seconds; the first tick is due."""
+
+    def __init__(self, folder: Path, module: FakeModule, clock: ManualClock) -> None:
+        """Prepare the folders."""
+        self.folder = folder
+        self.module = module
+        self.clock = clock
+        self.probe = FakeProbe(kmod=module.kmod)
+        self.probes = 0
+        self.said: list[str] = []
+        self.policies = folder / "config"
+        self.policies.mkdir()
+        run = folder / "run"
+        run.mkdir()
+        self.settings = Config(
+            self.policies, ("127.0.0.1", 0), folder / "journal", run, window_seconds=2.0
+        )
+        self.world = World(self.said.append, module.kmod, self.attach, clock)
+        self.page: Callable[[], bytes] = bytes
+
+    def attach(self) -> FakeProbe:
+        """Attach the probe."""
+        self.probes += 1
+        self.probe.closed, self.probe.between = False, bytes
+        return self.probe
+
+    def start(self) -> Daemon:
+        """Make a daemon; it is not run yet."""
+        kernel = self.module.kmod.read()
+        policies = read_policies(self.settings, names_of(kernel), self.said.append)
+        made = Daemon(self.settings, self.world, policies, kernel)
+        made.attach()
+        self.page = made.page.text
+        return made
+
+    def run(self, seconds: float, plan: Mapping[float, Callable[[], object]] | None = None) -> int:
+        """Run a daemon for some seconds, while the plan's actions happen; give its exit code."""
+        made = self.start()
+        for time, action in (plan or {}).items():
+            self.clock.at(1000.0 + time, action)
+        self.clock.at(1000.0 + seconds, made.request_stop)
+        return made.run()
+
+    def block(self, threads: int) -> None:
+        """Let threads enter the function and stay."""
+        self.module.call("readahead", ORDER, blocked=threads)
+
+    def active(self) -> str | None:
+        """Tell what is active."""
+        return self.module.kmod.read_active("readahead")
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Give the journal's records of a kind."""
+        return [record for record in journal.read(self.settings.journal) if record["kind"] == kind]
+
+    def switches(self) -> list[tuple[str, str, str, str]]:
+        """Give the journal's switches: from, to, trigger, result."""
+        keys = ("from", "to", "trigger", "result")
+        found = [tuple(record[key] for key in keys) for record in self.records("switch")]
+        return [(a, b, c, d) for a, b, c, d in found]
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Give a value from the metrics' page."""
+        for family in text_string_to_metric_families(self.page().decode()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
+
+@pytest.fixture
+def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
+    """Give one whose policy wants `random` while three threads are in flight."""
+    made = House(tmp_path, module, clock)
+    write_policy(made.policies)
+    return made
+
+
+# ------------------------------------------------------------------------------------- switching
+
+
+def test_switches_when_the_policy_says_so_and_back_when_it_leaves(house: House) -> None:
+    seen: list[str | None] = []
+    plan: dict[float, Callable[[], object]] = {
+        2.5: lambda: house.block(3),
+        3.5: lambda: seen.append(house.active()),
+    }
+    assert house.run(5.0, plan) == 0
+    assert seen == ["random"]
+    assert house.active() == "original"
+    assert house.switches() == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "exit", "ok"),
+    ]
+    switch = house.records("switch")[0]
+    assert (switch["policy"], switch["rule"]) == ("storm", "busy")
+    assert "in_flight" in switch["reason"]
+    assert any("original -> random" in line for line in house.said)
+
+
+def test_on_exit_hold_leaves_what_is_active(house: House) -> None:
+    write_policy(house.policies, on_exit="hold")
+    house.block(3)
+    assert house.run(3.0) == 0
+    assert house.active() == "random"
+
+
+@pytest.mark.parametrize(("mode", "action"), [("advise", "switch"), ("observe", "stay")])
+def test_only_an_enforcing_policy_switches(house: House, mode: str, action: str) -> None:
+    write_policy(house.policies, mode=mode)
+    house.block(3)
+    house.run(4.0)
+    assert house.switches() == []
+    assert house.active() == "original"
+    assert {record["action"] for record in house.records("decision")} == {action}
+
+
+def test_leaving_keeps_its_hands_off_what_others_switched_without_a_policy(house: House) -> None:
+    (house.policies / "storm.yaml").unlink()
+    house.module.kmod.switch("readahead", "random")
+    assert house.run(2.0) == 0
+    assert house.active() == "random"
+    assert any("none, only measuring" in line for line in house.said)
+
+
+def test_adopts_what_it_finds(house: House) -> None:
+    house.module.kmod.switch("readahead", "random")
+    house.block(3)
+    house.run(3.0)
+    assert house.switches() == [("random", "original", "exit", "ok")]
+
+
+def test_a_switch_by_hand_is_recorded_and_the_policy_goes_on_from_there(house: House) -> None:
+    house.block(3)
+    house.run(6.0, {3.5: lambda: house.module.kmod.switch("readahead", "original")})
+    assert house.switches() == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "manual", "ok"),
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "exit", "ok"),
+    ]
+    assert house.metric("dynamos_switches_total", trigger="manual", result="ok") == 1
+
+
+def test_intervals_of_policies_are_kept(house: House) -> None:
+    write_policy(house.policies, interval="3s")
+    house.run(10.5)
+    assert house.metric("dynamos_policy_evaluations_total", policy="storm") == 4
+
+
+def test_every_decision_is_recorded_and_unchanged_ones_are_folded(house: House) -> None:
+    house.run(10.5)
+    first, folded = house.records("decision")
+    assert (first["action"], first["target"], first["rule"]) == ("stay", "original", "")
+    assert folded["repeated"] == 10
+
+
+# ------------------------------------------------------------------- editions that come and go
+
+
+def test_edition_that_vanishes_is_refused_once_in_the_journal_and_counted_each_time(
+    house: House,
+) -> None:
+    house.module.load("readahead", "streaming")
+    write_policy(house.policies, edition="streaming")
+    house.clock.at(1001.5, lambda: house.module.unload("readahead", "streaming"))
+    house.clock.at(1002.5, lambda: house.block(3))
+    assert house.run(7.5) == 0
+    assert house.switches()[0] == ("original", "streaming", "policy", "refused")
+    assert "edition streaming is not loaded" in house.records("switch")[0]["error"]
+    # Three of them: the first, and how often it came again.
+    assert [record.get("repeated") for record in house.records("switch")] == [None, 4]
+    refused = house.metric("dynamos_switches_total", result="refused", to="streaming")
+    assert refused == 5
+    assert len([line for line in house.said if "not loaded" in line]) == 1
+    assert house.active() == "original"
+
+
+def test_edition_that_comes_back_is_used(house: House) -> None:
+    house.block(3)
+    house.module.unload("readahead", "random")
+    with pytest.raises(PolicyErrors):
+        house.start()
+    house.module.load("readahead", "random")
+    plan: dict[float, Callable[[], object]] = {
+        0.5: lambda: None,
+        1.5: lambda: house.module.kmod.switch("readahead", "original"),
+    }
+    house.run(4.0, plan)
+    assert house.switches()[0] == ("original", "random", "policy", "ok")
+
+
+def test_subsystem_that_vanishes(house: House) -> None:
+    import shutil  # noqa: PLC0415 - this test alone
+
+    folder = house.module.sysfs / "readahead"
+    assert house.run(6.0, {2.5: lambda: shutil.rmtree(folder)}) == 0
+    assert len([line for line in house.said if "subsystem readahead is not loaded" in line]) == 1
+    assert house.records("trouble")[0]["reason"] == "subsystem readahead is not loaded"
+
+
+def test_module_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: object, _subsystem: str, _edition: str, _mode: str = "") -> None:
+        raise Refused("the module says no")
+
+    house.block(3)
+    monkeypatch.setattr(type(house.module.kmod), "switch", refuse)
+    assert house.run(5.0) == 0
+    assert house.switches()[0] == ("original", "random", "policy", "refused")
+    assert len([line for line in house.said if "the module says no" in line]) == 1
+
+
+# ------------------------------------------------------------------------- things that go wrong
+
+
+def test_module_that_vanishes_in_mid_run(house: House) -> None:
+    plan: dict[float, Callable[[], object]] = {2.5: house.module.remove}
+    assert house.run(6.0, plan) == 0
+    assert len([line for line in house.said if "waiting for it" in line]) == 1
+    assert len(house.records("module_gone")) == 1
+    assert house.metric("dynamos_module_up") == 0
+    assert house.metric("dynamos_module_info") is None
+    assert house.metric("dynamos_probe_attached") == 0
+    assert house.probe.closed
+
+
+def test_module_that_comes_back(house: House) -> None:
+    def back() -> None:
+        house.module.insert()
+        house.module.register("readahead", [ORDER])
+        house.module.load("readahead", "random")
+
+    def busy() -> None:
+        house.block(3)
+
+    assert house.run(9.5, {2.5: house.module.remove, 4.5: back, 6.5: busy}) == 0
+    assert house.probes == 2
+    assert house.metric("dynamos_probe_attached") == 1
+    assert house.metric("dynamos_module_up") == 1
+    assert house.switches()[0] == ("original", "random", "policy", "ok")
+
+
+def test_probe_that_is_lost_is_attached_again(house: House) -> None:
+    def fail() -> None:
+        raise Exception("Could not read map")  # noqa: TRY002 - what BCC raises
+
+    def lose() -> None:
+        house.probe.between = fail
+
+    assert house.run(70.0, {2.5: lose}) == 0
+    assert house.records("probe_lost")[0]["reason"] == "Could not read map"
+    assert house.probes == 2
+    assert house.metric("dynamos_probe_attached") == 1
+
+
+def test_probe_that_cannot_be_attached_again_is_not_tried_at_each_tick(house: House) -> None:
+    made = house.start()
+    tries: list[float] = []
+
+    def refuse() -> FakeProbe:
+        tries.append(house.clock.now())
+        raise NotSupported("no")
+
+    made._world = World(house.said.append, house.module.kmod, refuse, house.clock)
+    made._sampler.detach("test")
+    house.clock.at(1130.0, made.request_stop)
+    assert made.run() == 0
+    assert len(tries) == 3
+    assert house.metric("dynamos_function_calls_total", edition="original") == 0
+
+
+def test_mismatch_is_counted_and_untrusted_signals_switch_nothing(house: House) -> None:
+    def lose() -> None:
+        house.block(3)
+        house.probe.lost[KEY] = 100
+
+    assert house.run(DISTRUST_SAMPLES - 1.0, {1.5: lose}) == 0
+    assert house.metric("dynamos_probe_mismatches_total") == 1
+    assert house.metric("dynamos_signal_trusted", signal="in_flight", function=ORDER) == 0
+    assert house.switches() == []
+
+
+def test_journal_on_a_full_disk_stops_nothing(house: House) -> None:
+    house.settings.journal.symlink_to("/dev/full")
+    house.block(3)
+    assert house.run(4.0) == 0
+    assert (house.metric("dynamos_journal_errors_total") or 0) >= 3
+    assert len([line for line in house.said if "cannot write" in line]) == 1
+    assert house.metric("dynamos_switches_total", trigger="policy", result="ok") == 1
+
+
+def test_status_that_cannot_be_written_stops_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_folder: Path, _status: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(status, "write", full)
+    assert house.run(3.5) == 0
+    # The page of the fourth tick, made before its status could not be written.
+    assert house.metric("dynamos_status_errors_total") == 3
+    assert len([line for line in house.said if "cannot write the status" in line]) == 1
+
+
+def test_slow_ticks_are_left_out_and_counted(house: House) -> None:
+    def slow_down() -> None:
+        house.probe.between = lambda: house.clock.advance(1.25)
+
+    assert house.run(20.0, {0.5: slow_down}) == 0
+    assert (house.metric("dynamos_loop_missed_ticks_total") or 0) >= 10
+
+
+def test_baseline_that_cannot_be_reached_at_the_end(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.block(3)
+
+    def refuse(_self: object, _subsystem: str, _edition: str, _mode: str = "") -> None:
+        raise DynamosError("out of order")
+
+    def break_it() -> None:
+        monkeypatch.setattr(type(house.module.kmod), "switch", refuse)
+
+    assert house.run(4.0, {3.5: break_it}) == 1
+    assert house.switches()[-1] == ("random", "original", "exit", "failed")
+    assert house.records("stop")[0]["clean"] is False
+
+
+# ---------------------------------------------------------------------------------- reload
+
+
+def test_broken_file_leaves_the_last_good_policies_in_force(house: House) -> None:
+    made = house.start()
+
+    def break_it() -> None:
+        (house.policies / "storm.yaml").write_text("apiVersion: [\n")
+        made.request_reload()
+
+    def busy() -> None:
+        house.block(3)
+
+    house.clock.at(1001.5, break_it)
+    house.clock.at(1003.5, busy)
+    house.clock.at(1006.0, made.request_stop)
+    assert made.run() == 0
+    assert house.switches()[0] == ("original", "random", "policy", "ok")
+    assert house.metric("dynamos_config_last_reload_successful") == 0
+    assert any("stay in force" in line for line in house.said)
+    assert any("storm.yaml:" in line for line in house.said)
+    assert "storm.yaml:" in house.records("reload_failed")[0]["reason"]
+
+
+def reload_with(house: House, change: Callable[[], object]) -> None:
+    """Run with a busy function; change the policies in the middle, and read them again."""
+    made = house.start()
+
+    def act() -> None:
+        change()
+        made.request_reload()
+
+    house.block(3)
+    house.clock.at(1003.5, act)
+    house.clock.at(1006.0, made.request_stop)
+    assert made.run() == 0
+    assert len(house.records("reload")) == 1
+    assert house.metric("dynamos_config_last_reload_successful") == 1
+    reloaded = house.metric("dynamos_config_last_reload_success_timestamp_seconds")
+    assert reloaded == 1_700_000_003.5
+
+
+def test_unchanged_policy_keeps_its_rules_states(house: House) -> None:
+    file = house.policies / "storm.yaml"
+    reload_with(house, lambda: file.write_text("# a remark\n" + file.read_text()))
+    states = [record["rules"]["busy"] for record in house.records("decision")]
+    assert "inactive" not in states[states.index("active") :]
+    assert [each[2] for each in house.switches()] == ["policy", "exit"]
+
+
+def test_policy_that_is_removed_releases_its_subsystem(house: House) -> None:
+    reload_with(house, (house.policies / "storm.yaml").unlink)
+    assert house.switches()[1] == ("random", "original", "exit", "ok")
+    assert house.metric("dynamos_policy_mode") is None
+
+
+def test_policy_that_no_longer_enforces_releases_its_subsystem(house: House) -> None:
+    reload_with(house, lambda: write_policy(house.policies, mode="advise"))
+    assert house.switches()[1:] == [("random", "original", "exit", "ok")]
+
+
+def test_policy_that_is_renamed_holds_its_subsystem(house: House) -> None:
+    def rename() -> None:
+        (house.policies / "storm.yaml").unlink()
+        write_policy(house.policies, name="gale")
+
+    reload_with(house, rename)
+    assert len(house.switches()) == 2
+
+
+def test_reload_waits_for_a_module_that_is_gone(house: House) -> None:
+    made = house.start()
+    for time, action in (
+        (1.5, house.module.remove),
+        (2.5, made.request_reload),
+        (6.0, made.request_stop),
+    ):
+        house.clock.at(1000.0 + time, action)
+    assert made.run() == 0
+    assert house.records("reload") == []
+
+
+# ------------------------------------------------------------------------------ start and status
+
+
+def test_status_for_dynamosctl(house: House) -> None:
+    found: list[dict[str, Any] | None] = []
+    house.block(3)
+    house.run(4.0, {3.5: lambda: found.append(status.read(house.settings.runtime_dir))})
+    (shown,) = found
+    assert shown is not None
+    (policy,) = shown["policies"]
+    assert (policy["name"], policy["mode"], policy["rule"]) == ("storm", "enforce", "busy")
+    assert policy["rules"] == {"busy": "active"}
+    assert shown["last_switches"]["readahead"]["trigger"] == "policy"
+    assert {"calls_rate", "in_flight"} <= {each["signal"] for each in shown["signals"]}
+    assert status.read(house.settings.runtime_dir) is None
+
+
+def run_and_stop(house: House, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run as the program does, and stop after some ticks."""
+    loop = Daemon.run
+
+    def run(made: Daemon) -> int:
+        house.clock.at(1003.0, made.request_stop)
+        return loop(made)
+
+    monkeypatch.setattr(Daemon, "run", run)
+    return daemon.run(house.settings, house.world)
+
+
+def test_start_and_stop(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_and_stop(house, monkeypatch) == 0
+    assert next(journal.read(house.settings.journal))["kind"] == "start"
+    assert house.records("stop")[0]["clean"] is True
+    assert house.probe.closed
+
+
+def test_second_daemon(house: House) -> None:
+    with (
+        status.only_daemon(house.settings.runtime_dir),
+        pytest.raises(Refused, match=f"pid {os.getpid()}"),
+    ):
+        daemon.run(house.settings, house.world)
+    assert house.probes == 0
+
+
+def test_module_not_loaded(house: House) -> None:
+    house.module.remove()
+    with pytest.raises(Unreachable, match="not loaded"):
+        daemon.run(house.settings, house.world)
+
+
+def test_probes_that_cannot_be_attached(house: House) -> None:
+    def refuse() -> FakeProbe:
+        raise NotSupported("BCC cannot be imported")
+
+    world = World(house.said.append, house.module.kmod, refuse, house.clock)
+    with pytest.raises(NotSupported):
+        daemon.run(house.settings, world)
+    assert house.module.kmod.read().subsystems["readahead"].switches == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"subsystem": "readahed"}, "readahed"),
+        ({"edition": "randm"}, "randm"),
+        ({"when": 'in_flight("none") > 1.0'}, "none"),
+    ],
+)
+def test_names_that_do_not_exist_stop_the_start_with_their_place(
+    house: House, changed: dict[str, str], message: str
+) -> None:
+    write_policy(house.policies, **changed)
+    with pytest.raises(InvalidInput) as caught:
+        daemon.run(house.settings, house.world)
+    assert caught.value.exit_code == 1
+    assert f"{house.policies}/storm.yaml:" in caught.value.message
+    assert message in caught.value.message
+    assert house.probes == 0
+
+
+def test_ready_only_after_the_first_tick(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[int] = []
+
+    def ask(port: int) -> None:
+        with contextlib.suppress(urllib.error.HTTPError) as _:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=60) as answer:
+                answers.append(answer.status)
+            return
+        answers.append(503)
+
+    def port() -> int:
+        (line,) = [each for each in house.said if "metrics on port" in each]
+        return int(line.split()[-1])
+
+    def attach() -> FakeProbe:
+        ask(port())
+        return house.probe
+
+    house.world = World(house.said.append, house.module.kmod, attach, house.clock)
+    house.clock.at(1001.5, lambda: ask(port()))
+    run_and_stop(house, monkeypatch)
+    assert answers == [503, 200]
+
+
+def test_check_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Unreachable, match="needs root"):
+        daemon.check_start(house.settings)
+    write_policy(house.policies, when="nonsense(")
+    with pytest.raises(PolicyErrors):
+        daemon.check_start(house.settings)
+
+
+def test_figures_of_the_probe_are_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures(_state: KernelState) -> dict[tuple[str, str, str], FunctionSample]:
+        return {KEY: FunctionSample(0, 0, 30, 40)}
+
+    monkeypatch.setattr(house.probe, "read", figures)
+    house.run(2.0)
+    assert house.metric("dynamos_function_sequential_calls_total", function=ORDER) == 30
+    assert house.metric("dynamos_function_classified_calls_total", function=ORDER) == 40
+    assert house.metric("dynamos_probe_runs_total", probe="gate") == 10

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosd as a process: its command line, its signals, its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dynamosd import status
+from dynamosd.__main__ import main
+from dynamosd.testing import FakeModule
+from tests.unit.build import write_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_SECONDS = 60.0
+
+PROGRAM = """
+import sys
+from dynamosd.__main__ import main
+from dynamosd.console import say
+from dynamosd.daemon import World
+from dynamosd.testing import FakeModule, FakeProbe
+module = FakeModule(sys.argv[1])
+sys.exit(main(sys.argv[2:], World(say, module.kmod, lambda: FakeProbe(kmod=module.kmod))))
+"""
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds, or fail."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+class Running:
+    """Daemons on a fake module, as processes."""
+
+    def __init__(self, folder: Path, module: FakeModule) -> None:
+        """Prepare the folders."""
+        self.module = module
+        self.config = folder / "config"
+        self.run = folder / "run"
+        self.journal = folder / "journal"
+        self.stderr = folder / "stderr"
+        self.arguments = ["run", "--config", str(self.config), "--runtime-dir", str(self.run)]
+        self.arguments += ["--journal", str(self.journal), "--metrics-address", "127.0.0.1:0"]
+        write_policy(self.config, interval="100ms")
+
+    def command(self) -> list[str]:
+        """Give the command of a daemon."""
+        folder = str(self.module.sysfs.parent)
+        return [sys.executable, "-c", PROGRAM, folder, *self.arguments]
+
+    @contextlib.contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run one until it has started, and see that it ends with the context."""
+        with (
+            self.stderr.open("wb") as stderr,
+            subprocess.Popen(self.command(), cwd=ROOT, stderr=stderr) as process,
+        ):
+            try:
+                wait_for(lambda: self.status() or process.poll() is not None, "the daemon")
+                yield process
+            finally:
+                process.kill()
+
+    def status(self) -> dict[str, object] | None:
+        """Give what it says of itself."""
+        return status.read(self.run)
+
+    def active(self) -> str | None:
+        """Tell what is active."""
+        return self.module.kmod.read_active("readahead")
+
+    def said(self) -> str:
+        """Give its stderr."""
+        return self.stderr.read_text()
+
+
+@pytest.fixture
+def running(tmp_path: Path, module: FakeModule) -> Running:
+    """Give the folders for daemons."""
+    return Running(tmp_path, module)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_cleanly(running: Running, number: signal.Signals) -> None:
+    running.module.call("readahead", "page_cache_ra_order", blocked=3)
+    with running.daemon() as process:
+        wait_for(lambda: running.active() == "random", "the switch")
+        process.send_signal(number)
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert running.active() == "original"
+    assert running.status() is None
+    assert (running.run / "lock").read_text() == ""
+    records = [json.loads(line) for line in running.journal.read_text().splitlines()]
+    assert records[-1]["kind"] == "stop"
+    assert "Traceback" not in running.said()
+
+
+def test_second_daemon_is_refused(running: Running) -> None:
+    with running.daemon() as process:
+        second = subprocess.run(running.command(), cwd=ROOT, capture_output=True, text=True)
+        assert second.returncode == 6
+        assert f"another daemon is running, pid {process.pid}" in second.stderr
+        assert process.poll() is None
+
+
+def test_killed_daemon_is_followed_by_another_that_adopts(running: Running) -> None:
+    running.module.call("readahead", "page_cache_ra_order", blocked=3)
+    with running.daemon() as process:
+        wait_for(lambda: running.active() == "random", "the switch")
+        process.kill()
+        process.wait()
+    assert running.active() == "random"
+    with running.daemon() as process:
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert running.active() == "original"
+    lines = running.journal.read_text().splitlines()
+    switches = [json.loads(line) for line in lines if '"kind": "switch"' in line]
+    assert [each["trigger"] for each in switches] == ["policy", "exit"]
+
+
+def test_hangup_with_a_broken_file_and_then_a_good_one(running: Running) -> None:
+    with running.daemon() as process:
+        write_policy(running.config, when="calls_rat(")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "stay in force" in running.said(), "the refusal")
+        assert "storm.yaml:" in running.said()
+        write_policy(running.config, mode="observe")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "policies read again: storm" in running.said(), "the new policy")
+        assert process.poll() is None
+
+
+def test_lines_have_no_time_in_the_systemd_journal(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    with running.daemon():
+        assert "\nrunning with policies: storm (enforce)\n" in running.said()
+
+
+def test_stderr_that_is_closed_stops_nothing(running: Running) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *running.command()], cwd=ROOT
+    ) as process:
+        wait_for(running.status, "the daemon")
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run the program in vain; give its exit code and what it said."""
+    code = main(arguments)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "dynamosd: error: " in said
+    return code, said
+
+
+def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert fails(capsys)[0] == 2
+    assert fails(capsys, "run")[0] == 2
+    assert fails(capsys, "walk")[0] == 2
+    assert fails(capsys, "run", "--config", str(tmp_path / "none"))[0] == 1
+    wrong = ("run", "--config", str(tmp_path), "--metrics-address", "nowhere")
+    assert fails(capsys, *wrong)[0] == 1
+
+
+def test_wrong_policy_is_shown_with_its_place(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = write_policy(tmp_path, when="nonsense(")
+    code, said = fails(capsys, "run", "--config", str(tmp_path))
+    assert code == 1
+    assert said.startswith(f"{file}:")
+
+
+def test_needs_root(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    code, said = fails(capsys, "run", "--config", str(tmp_path))
+    assert code == 5
+    assert "needs root" in said

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosd.metrics: the table, the page, the documentation."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from dynamosd import metrics
+from dynamosd.metrics import (
+    DEFINITIONS,
+    DURATION_BUCKETS,
+    Histogram,
+    Page,
+    Snapshot,
+    Tally,
+    kernel_values,
+    probe_values,
+    sample_values,
+    signal_values,
+)
+from dynamosd.model import FunctionSample, ProbeCost, Sample, Signal, Signals, SwitchResult
+
+if TYPE_CHECKING:
+    from dynamosd.testing import FakeModule
+
+ROOT = Path(__file__).resolve().parents[2]
+FORBIDDEN_LABELS = {"pid", "comm", "cgroup", "command", "process"}
+
+
+def result(outcome: str = "ok", trigger: str = "policy", seconds: float = 0.002) -> SwitchResult:
+    """Give a switch."""
+    where = ("readahead", "original", "random", "concurrent")
+    return SwitchResult(5.0, *where, trigger, outcome, "", seconds)
+
+
+def full_snapshot(module: FakeModule) -> Snapshot:
+    """Give a snapshot that has every metric there is."""
+    module.call("readahead", "page_cache_ra_order", 5, blocked=1)
+    kernel = module.kmod.read()
+    key = ("readahead", "page_cache_ra_order", "original")
+    sample = Sample(5.0, kernel, {key: FunctionSample(6, 5, 3, 4)})
+    signals = Signals(
+        5.0,
+        {
+            ("calls_rate", "page_cache_ra_order"): Signal(12.5),
+            ("in_flight", "page_cache_ra_order"): Signal(1.0, trusted=False, reason="lost"),
+            ("sequential_share", "page_cache_ra_order"): Signal(None, reason="no data"),
+        },
+    )
+    tally = Tally()
+    tally.add_switch(result(), 1.7e9)
+    tally.add_evaluation("storm", 1.7e9)
+    values = {each.name: {tuple("x" for _ in each.labels): 1.0} for each in DEFINITIONS}
+    values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
+    values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)
+    return Snapshot(values, tally.durations)
+
+
+def samples(page: Page) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Give the page's samples by name and labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page.text().decode())
+        for sample in family.samples
+    }
+
+
+def test_page_is_clean_for_promtool(module: FakeModule) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    page = Page()
+    page.show(full_snapshot(module))
+    done = subprocess.run([promtool, "check", "metrics"], input=page.text(), capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_every_metric_of_the_table_is_on_the_page(module: FakeModule) -> None:
+    page = Page()
+    page.show(full_snapshot(module))
+    lines = page.text().decode().splitlines()
+    types = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE")}
+    assert types == {each.name: each.type for each in DEFINITIONS}
+
+
+def test_values_on_the_page(module: FakeModule) -> None:
+    page = Page()
+    page.show(full_snapshot(module))
+    shown = samples(page)
+    order = ("function", "page_cache_ra_order")
+    where = (("edition", "original"), order, ("subsystem", "readahead"))
+    assert shown["dynamos_function_calls_total", where] == 6
+    assert shown["dynamos_function_in_flight_threads", where] == 1
+    assert shown["dynamos_function_sequential_calls_total", where] == 3
+    assert shown["dynamos_function_classified_calls_total", where] == 4
+    assert shown["dynamos_signal", (order, ("signal", "calls_rate"))] == 12.5
+    assert shown["dynamos_signal_trusted", (order, ("signal", "in_flight"))] == 0
+    assert ("dynamos_signal", (order, ("signal", "sequential_share"))) not in shown
+    active = "dynamos_edition_active"
+    assert shown[active, (("edition", "original"), ("subsystem", "readahead"))] == 1
+    assert shown[active, (("edition", "random"), ("subsystem", "readahead"))] == 0
+
+
+def test_no_value_is_not_a_number(module: FakeModule) -> None:
+    page = Page()
+    page.show(full_snapshot(module))
+    assert "NaN" not in page.text().decode()
+
+
+def test_no_label_grows_without_bound() -> None:
+    assert not FORBIDDEN_LABELS & {label for each in DEFINITIONS for label in each.labels}
+
+
+def test_names() -> None:
+    names = [each.name for each in DEFINITIONS]
+    assert len(names) == len(set(names))
+    for each in DEFINITIONS:
+        assert each.name.startswith("dynamos_")
+        assert (each.type == "counter") == each.name.endswith("_total")
+        assert each.help.endswith(".")
+
+
+def test_documentation_is_current() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == metrics.document()
+
+
+def test_page_before_the_first_tick() -> None:
+    assert "dynamos_build_info{" in Page().text().decode()
+
+
+def test_page_is_rendered_once_a_snapshot(module: FakeModule) -> None:
+    page = Page()
+    page.show(full_snapshot(module))
+    assert page.text() is page.text()
+    page.show(full_snapshot(module))
+    assert page.text()
+
+
+def test_refused_and_manual_switches_have_no_duration() -> None:
+    tally = Tally()
+    tally.add_switch(result("refused"), 1.0)
+    tally.add_switch(result(trigger="manual"), 2.0)
+    assert not tally.durations
+    assert sum(tally.switches.values()) == 2
+    assert tally.last_switches == {("readahead",): 2.0}
+
+
+@given(st.lists(st.floats(0.0, 10.0)))
+def test_histogram_counts_everything_once(values: list[float]) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram = histogram.observe(value)
+    assert sum(histogram.counts) == len(values)
+    for place, bound in enumerate(DURATION_BUCKETS):
+        assert sum(histogram.counts[: place + 1]) == sum(value <= bound for value in values)
