@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dynamosd import doctor
+from tests.vm import modules
 from tests.vm.common import CACHE, EXIT_UNSUPPORTED, PROJECT, HarnessError, say
 from tests.vm.disk import Disk
 from tests.vm.vm import DISK_MOUNT, Settings, Vm, exit_on_signals
@@ -49,9 +51,9 @@ def data_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def scenario(python: str, data: str) -> list[str]:
+def scenario(python: str, data: str, *more: str) -> list[str]:
     """Build the command that runs on the machine."""
-    return [python, "-m", "tests.demo.scenario", "--data", data, "--out", str(OUT)]
+    return [python, "-m", "tests.demo.scenario", "--data", data, "--out", str(OUT), *more]
 
 
 def in_vm(kernel: str) -> int:
@@ -62,19 +64,37 @@ def in_vm(kernel: str) -> int:
         return vm.run(shlex.join(scenario("python", f"{DISK_MOUNT}/{NAME}")))
 
 
-def on_host() -> int:
-    """Run the scenario on this machine, whose own kernel then switches itself."""
+def check_host() -> None:
+    """Refuse with what `dynamosctl doctor` would say; only the modules need not be there yet."""
+    bad = [
+        f"{finding.name}: {finding.seen}; {finding.remedy}"
+        for finding in doctor.examine(doctor.Machine())
+        if finding.verdict in {doctor.Verdict.FAIL, doctor.Verdict.CANNOT}
+        and finding.name != "module"
+    ]
     if os.geteuid():
-        raise HarnessError("HOST=1 needs root", EXIT_UNSUPPORTED)
-    status = subprocess.call([sys.executable, "-m", "dynamosd.cli", "doctor"])
-    if status not in {0, 3}:
+        bad.insert(0, "root: no")
+    if Path("/sys/module/dynamos").exists():
+        bad.append("module: loaded already, and perhaps in use; unload it first")
+    if bad:
         raise HarnessError(
-            "this machine cannot run the demo itself (see above); leave out HOST=1",
+            "this machine's own kernel cannot be used (leave out HOST=1 for a virtual machine):\n  "
+            + "\n  ".join(bad),
             EXIT_UNSUPPORTED,
         )
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dynamos-demo-") as name:
-        make_data(Path(name) / NAME, DATA_MEGABYTES)
-        return subprocess.call(scenario(sys.executable, f"{name}/{NAME}"))
+
+
+def on_host() -> int:
+    """Run the scenario on this machine, whose own kernel then switches itself."""
+    check_host()
+    built = modules.build_for_this_machine()
+    place = os.environ.get("DYNAMOS_DISK") or "/var/tmp"  # noqa: S108 (on disk, not tmpfs)
+    with tempfile.TemporaryDirectory(dir=place, prefix="dynamos-demo-") as name:
+        data = Path(name) / NAME
+        say(f"writing {DATA_MEGABYTES} MB to {data}")
+        make_data(data, DATA_MEGABYTES)
+        command = scenario(sys.executable, str(data), "--modules", str(built))
+        return subprocess.call(command, cwd=PROJECT)
 
 
 def main() -> int:

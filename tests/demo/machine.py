@@ -20,7 +20,12 @@ from tests.demo.model import Observation, Switch
 
 SUBSYSTEM = "readahead"
 FUNCTION = "page_cache_ra_order"
-MODULES = ("dynamos_readahead_random", "dynamos_readahead_streaming")
+MODULES = (
+    "dynamos",
+    "dynamos_readahead",
+    "dynamos_readahead_random",
+    "dynamos_readahead_streaming",
+)
 METRICS = "http://127.0.0.1:9947/metrics"
 SECTOR = 512
 START_DEADLINE = 600.0
@@ -49,16 +54,22 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3\n")
 
 
-def load_modules() -> None:
-    """Load the module, the subsystem and its editions."""
+def load_modules(folder: Path) -> None:
+    """Load the module, the subsystem and its editions, from the files in ``folder``."""
     for name in MODULES:
-        subprocess.run(["modprobe", name], check=True)
+        done = subprocess.run(
+            ["insmod", str(folder / f"{name}.ko")], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise DemoError(f"{name} could not be loaded: {done.stderr.strip()}")
 
 
 def unload_modules() -> None:
     """Take everything out again; the kernel's text is as it was."""
-    for name in (*MODULES, "dynamos_readahead", "dynamos"):
-        subprocess.run(["modprobe", "-r", name], check=True)
+    loaded = Path("/proc/modules").read_text()
+    for name in reversed(MODULES):
+        if f"{name} " in loaded:
+            subprocess.run(["rmmod", name], check=True)
 
 
 def observe_module() -> Observation:

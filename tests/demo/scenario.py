@@ -8,6 +8,7 @@ policy.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -156,6 +157,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for timeline.svg and journal.jsonl"
     )
+    parser.add_argument(
+        "--modules",
+        type=Path,
+        default=Path("/lib/modules") / os.uname().release / "updates",
+        help="folder of the kernel modules",
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     journal = args.out / "journal.jsonl"
@@ -163,8 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     began = time.monotonic()
     disk = machine.BlockDevice(args.data)
-    machine.load_modules()
     try:
+        machine.load_modules(args.modules)
         original = held_original(args.data, disk, began)
         switching = adaptive(args.data, disk, journal, began)
     except (machine.DemoError, fio.FioError) as error:

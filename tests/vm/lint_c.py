@@ -32,7 +32,7 @@ def check_build(name: str) -> list[str]:
         # From nothing, because a warning shows only when its file is compiled.
         shutil.rmtree(target, ignore_errors=True)
         modules.copy_sources(target)
-        status, lines = modules.make(kernel, target, "C=1", "CHECK=sparse")
+        status, lines = modules.make(kernel.headers, target, "C=1", "CHECK=sparse")
     complaints = [line for line in lines if _ours(line)]
     if status != 0 and not complaints:
         return lines

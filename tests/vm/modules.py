@@ -13,13 +13,10 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.vm import kernels
-from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.vm.common import CACHE, EXIT_UNSUPPORTED, PROJECT, HarnessError, locked, run, say
 
 SOURCE = PROJECT / "kmod"
 _BUILD = CACHE / "build"
@@ -81,12 +78,12 @@ def _to_source(line: str, target: Path) -> str:
     return line.replace(f"{target}/", "kmod/")
 
 
-def make(kernel: kernels.Kernel, target: Path, *variables: str) -> tuple[int, list[str]]:
+def make(headers: Path, target: Path, *variables: str) -> tuple[int, list[str]]:
     """Run kbuild on a copy; return its status and its output lines."""
     command = [
         "make",
         "-C",
-        str(kernel.headers),
+        str(headers),
         f"M={target}",
         f"-j{os.cpu_count() or 1}",
         "CC=gcc-12",
@@ -143,16 +140,40 @@ def build(name: str) -> list[str]:
         stamp.unlink(missing_ok=True)
         say(f"building modules for {kernel.release}")
         copy_sources(target)
-        status, lines = make(kernel, target)
-        if status != 0:
-            hint = "the modules do not build (MODULES=0 runs a VM without building)"
-            raise HarnessError("\n".join([*lines, hint]))
-        for line in lines:
-            if "warning:" in line:
-                say(line)
+        _make_or_fail(kernel.headers, target, "MODULES=0 runs a VM without building")
         installed = _install(kernel, target)
         stamp.write_text("\n".join([fingerprint, *installed]))
         return installed
+
+
+def _make_or_fail(headers: Path, target: Path, hint: str) -> None:
+    status, lines = make(headers, target)
+    if status != 0:
+        raise HarnessError("\n".join([*lines, f"the modules do not build ({hint})"]))
+    for line in lines:
+        if "warning:" in line:
+            say(line)
+
+
+def build_for_this_machine() -> Path:
+    """Build for the running kernel, in the cache; return the folder that holds the modules."""
+    release = os.uname().release
+    headers = Path("/lib/modules") / release / "build"
+    if not (headers / "Makefile").exists():
+        raise HarnessError(
+            f"the headers of this kernel are missing: apt install linux-headers-{release}",
+            EXIT_UNSUPPORTED,
+        )
+    target = _BUILD / "host" / "kmod"
+    with locked(target.parent / "lock"):
+        say(f"building modules for {release}")
+        copy_sources(target)
+        _make_or_fail(headers, target, "for this machine's kernel")
+        together = target.parent / "modules"
+        together.mkdir(exist_ok=True)
+        for path in target.rglob("*.ko"):
+            shutil.copy(path, together)
+    return together
 
 
 def main(argv: list[str] | None = None) -> int:
