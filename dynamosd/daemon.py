@@ -352,30 +352,27 @@ def run(settings: Config, world: World) -> int:
         server = WebServer(settings.metrics_address, daemon.page.text, lambda: daemon.ready)
         stack.callback(server.close)
         world.say(f"metrics on port {server.port}")
-        # Until all is attached there is nothing to leave clean: a signal may end the process,
-        # which a compiler at work would keep waiting for half a minute otherwise.
+        stack.enter_context(_on_signals(daemon.request_reload, signal.SIGHUP))
+        # Until all is attached there is nothing to leave clean: these may end the process, which
+        # a compiler at work would keep waiting for half a minute otherwise.
         daemon.attach()
-        stack.enter_context(_signals(daemon))
+        stack.enter_context(_on_signals(daemon.request_stop, signal.SIGTERM, signal.SIGINT))
         return daemon.run()
 
 
 @contextlib.contextmanager
-def _signals(daemon: Daemon) -> Iterator[None]:
-    """Let signals speak to the daemon while the context lasts."""
+def _on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Let signals do ``action`` while the context lasts."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        daemon.request_stop()
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        action()
 
-    def read_again(_number: int, _frame: FrameType | None) -> None:
-        daemon.request_reload()
-
-    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: read_again}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 def check_start(settings: Config) -> None:
