@@ -287,17 +287,6 @@ static int edition_add(struct dynamos_edition *def)
 	return 0;
 }
 
-int dynamos_register_edition(struct dynamos_edition *edition)
-{
-	int err;
-
-	mutex_lock(&dynamos_lock);
-	err = edition_add(edition);
-	mutex_unlock(&dynamos_lock);
-	return err;
-}
-EXPORT_SYMBOL_GPL(dynamos_register_edition);
-
 static bool is_last_edition(const struct subsystem *subsystem)
 {
 	return list_is_singular(&subsystem->editions);
@@ -323,6 +312,20 @@ static void keep_text_of_original(struct subsystem *subsystem)
 	}
 	mutex_unlock(&dynamos_lock);
 }
+
+int dynamos_register_edition(struct dynamos_edition *edition)
+{
+	int err;
+
+	mutex_lock(&dynamos_lock);
+	err = edition_add(edition);
+	mutex_unlock(&dynamos_lock);
+	/* Some of the gates may have been in place before one of them failed, and calls gone through. */
+	if (err && edition->subsystem->core)
+		keep_text_of_original(edition->subsystem->core);
+	return err;
+}
+EXPORT_SYMBOL_GPL(dynamos_register_edition);
 
 /**
  * dynamos_unregister_edition() - the edition's module is going
