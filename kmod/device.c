@@ -156,7 +156,8 @@ static ssize_t device_write(struct file *file, const char __user *from, size_t l
 	err = command_take(from, length, shown, &request);
 	if (!err)
 		return length;
-	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"", request.by, -err, shown, request.reason);
+	event_emit("refused", "by=%d errno=%d command=\"%.120s\" reason=\"%s\"",
+		   request.by, -err, shown, request.reason);
 	return err;
 }
 
