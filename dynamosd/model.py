@@ -74,9 +74,9 @@ class KernelState:
 class FunctionSample:
     """Cumulative figures of one function in one edition, as the eBPF probes saw them.
 
-    ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls whose
-    access pattern could be judged, ``sequential`` those of them that went on where the last call on the
-    same file ended; both stay 0 for functions without that probe.
+    ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls
+    whose access pattern could be judged, ``sequential`` those of them that went on where the last
+    call on the same file ended; both stay 0 for functions without that probe.
     """
 
     calls: int
@@ -98,8 +98,8 @@ class ProbeCost:
 class Sample:
     """One reading of all sources. ``probes`` is keyed by (subsystem, function, edition).
 
-    ``mismatches`` holds, per (subsystem, function), why the probes' figures and the module's exact counters
-    disagree; such a function's signals are not trusted.
+    ``mismatches`` holds, per (subsystem, function), why the probes' figures and the module's exact
+    counters disagree; such a function's signals are not trusted.
     """
 
     time: float
@@ -110,7 +110,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A windowed measurement. ``value`` is None when there is no data; ``reason`` says why, or why untrusted."""
+    """A windowed measurement. ``value`` is None when there is no data; ``reason`` says why."""
 
     value: float | None
     trusted: bool = True
@@ -119,7 +119,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """All signals at one time, keyed by (signal name, function), e.g. ("calls_rate", "pipe_write")."""
+    """All signals at one time, keyed by signal name and function: ("calls_rate", "pipe_write")."""
 
     time: float
     values: Mapping[tuple[str, str], Signal]

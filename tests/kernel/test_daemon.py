@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The programs as a user runs them, on the real module: dynamosd and dynamosctl."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import control, guest
+from tests.kernel.guest import wait_until
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+METRICS = "http://127.0.0.1:9947/metrics"
+READY = "http://127.0.0.1:9947/-/ready"
+NOBODY = 65534
+PAGE = 4096
+
+OK, INVALID, USAGE, NOT_SUPPORTED, UNREACHABLE, REFUSED = 0, 1, 2, 4, 5, 6
+
+
+def ctl(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run dynamosctl."""
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        ["dynamosctl", *argv], capture_output=True, text=True, timeout=guest.PATIENCE, **options
+    )
+
+
+def run_daemon(config: Path, runtime: Path) -> subprocess.CompletedProcess[str]:
+    """Run a dynamosd that is expected to end at once."""
+    command = ["dynamosd", "run", "--config", str(config), "--runtime-dir", str(runtime)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=guest.PATIENCE)
+
+
+def one_line(text: str) -> str:
+    """Give the error line of a program; there must be one, and no traceback."""
+    lines = [line for line in text.splitlines() if "error:" in line]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+class Daemon:
+    """A running dynamosd, with its own settings and journal."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, and wait until it is ready (a BCC compile)."""
+        self.config = folder / "config"
+        self.runtime = folder / "run"
+        self.journal = folder / "journal.jsonl"
+        self.log = folder / "log"
+        shutil.copytree(POLICIES, self.config)
+        command = ["dynamosd", "run", "--config", str(self.config)]
+        command += ["--journal", str(self.journal), "--runtime-dir", str(self.runtime)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        wait_until(self._is_ready, "dynamosd is ready", 4 * guest.PATIENCE)
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            with urllib.request.urlopen(READY) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def said(self, text: str) -> bool:
+        """Tell whether it has written that to stderr."""
+        return text in self.log.read_text()
+
+    def stop(self) -> int:
+        """Ask it to leave; give its status."""
+        self.process.terminate()
+        return self.process.wait(guest.PATIENCE)
+
+
+class Reader:
+    """Reads one page after the other through a new mapping, until it is stopped."""
+
+    def __init__(self, data: Path, *, sequential: bool) -> None:
+        """Start reading in another thread."""
+        self._data, self._sequential = data, sequential
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        pages = self._data.stat().st_size // PAGE
+        chance = random.Random(7)  # noqa: S311 (only to jump about)
+        while not self._stop.is_set():
+            guest.evict(self._data)
+            if self._sequential:
+                offsets = [page * PAGE for page in range(pages)]
+            else:
+                offsets = [chance.randrange(pages) * PAGE for _ in range(pages // 8)]
+            for start in range(0, len(offsets), 64):
+                if self._stop.is_set():
+                    return
+                guest.map_bytes(self._data, offsets[start : start + 64])
+                # Slow enough for the machine to do other things than this.
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Return when nothing is read any more."""
+        self._stop.set()
+        self._thread.join(guest.PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[None]:
+    """All modules, for all tests of this file that need them."""
+    guest.load_all()
+    control.switch_and_drain("original")
+    yield
+    guest.unload_all()
+
+
+@pytest.fixture(scope="module")
+def daemon(loaded: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for many tests: it takes a BCC compile to start."""
+    del loaded
+    running = Daemon(tmp_path_factory.mktemp("daemon"))
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.fixture
+def module_absent() -> Iterator[None]:
+    """None of our modules is loaded; afterwards all are again."""
+    guest.unload_all()
+    yield
+    guest.load_all()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_wrong_names_leave_the_kernel_untouched() -> None:
+    before = control.switches()
+    wrong = ctl("switch", "readahead", "bogus")
+    assert (wrong.returncode, "bogus" in one_line(wrong.stderr)) == (INVALID, True)
+    wrong = ctl("switch", "bogus", "original")
+    assert (wrong.returncode, "bogus" in one_line(wrong.stderr)) == (INVALID, True)
+    refused = ctl("switch", "readahead", "random", "--mode", "exclusive")
+    assert (refused.returncode, "exclusive" in one_line(refused.stderr)) == (REFUSED, True)
+    assert (control.switches(), control.active()) == (before, "original")
+
+
+@pytest.mark.usefixtures("loaded")
+def test_switching_by_hand_and_back() -> None:
+    assert ctl("switch", "readahead", "random").returncode == OK
+    shown = json.loads(ctl("status", "-o", "json").stdout)
+    assert shown["subsystems"][0]["active"] == "random"
+    refused = ctl("edition", "unload", "readahead/random")
+    assert (refused.returncode, "active" in one_line(refused.stderr)) == (REFUSED, True)
+    assert ctl("switch", "readahead", "original").returncode == OK
+    assert control.active() == "original"
+
+
+@pytest.mark.usefixtures("loaded")
+def test_list_and_status_fit_a_terminal() -> None:
+    for command in ("status", "list"):
+        done = ctl(command)
+        assert done.returncode == OK
+        assert "readahead" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("loaded")
+def test_doctor_finds_nothing_missing_here() -> None:
+    done = ctl("doctor", "-o", "json")
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode in {OK, 3}, done.stdout
+    assert not [one for one in findings if one["verdict"] in {"fail", "cannot"}]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_check_and_run_know_the_names_of_the_module(tmp_path: Path) -> None:
+    text = (POLICIES / "readahead.yaml").read_text()
+    wrong = {
+        "edition: random": "edition: randum",
+        "subsystem: readahead": "subsystem: readahed",
+        "keepFor: 1s": "keepfor: 1s",
+        'calls_rate("page_cache_ra_order")': 'calls_rat("page_cache_ra_order")',
+    }
+    for number, (good, bad) in enumerate(wrong.items()):
+        (tmp_path / f"wrong{number}.yaml").write_text(text.replace(good, bad, 1))
+    assert ctl("check", str(POLICIES)).returncode == OK
+    checked = ctl("check", str(tmp_path))
+    started = run_daemon(tmp_path, tmp_path / "run")
+    for done in (checked, started):
+        said = done.stdout + done.stderr
+        assert done.returncode == INVALID, said
+        assert "Traceback" not in said
+        for number, hint in enumerate(("random", "readahead", "keepFor", "calls_rate")):
+            assert f"wrong{number}.yaml:" in said
+            assert hint in said
+
+
+@pytest.mark.usefixtures("loaded", "module_absent")
+def test_a_missing_module_is_said_so(tmp_path: Path) -> None:
+    for command in (["status"], ["list"], ["switch", "readahead", "original"]):
+        done = ctl(*command)
+        assert done.returncode == UNREACHABLE
+        assert "not loaded" in one_line(done.stderr)
+    started = run_daemon(POLICIES, tmp_path / "run")
+    assert (started.returncode, "not loaded" in one_line(started.stderr)) == (UNREACHABLE, True)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_someone_who_is_not_root_is_told_so(tmp_path: Path) -> None:
+    assert ctl("status", user=NOBODY, group=NOBODY).returncode == OK
+    done = ctl("switch", "readahead", "random", user=NOBODY, group=NOBODY)
+    assert (done.returncode, "root" in done.stderr) == (UNREACHABLE, True)
+    command = ["dynamosd", "run", "--config", str(POLICIES), "--runtime-dir", str(tmp_path)]
+    started = subprocess.run(
+        command, capture_output=True, text=True, user=NOBODY, group=NOBODY, timeout=guest.PATIENCE
+    )
+    assert (started.returncode, "root" in started.stderr) == (UNREACHABLE, True)
+    assert control.active() == "original"
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_machine_without_bcc_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "bcc.py").write_text("raise ImportError('no BCC on this machine')\n")
+    command = ["dynamosd", "run", "--config", str(POLICIES), "--runtime-dir", str(tmp_path / "r")]
+    started = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=guest.PATIENCE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert started.returncode == NOT_SUPPORTED
+    assert "python3-bpfcc" in started.stderr
+
+
+def test_a_second_daemon_is_refused(daemon: Daemon) -> None:
+    second = run_daemon(daemon.config, daemon.runtime)
+    assert second.returncode == REFUSED
+    assert str(daemon.process.pid) in one_line(second.stderr)
+
+
+def test_it_follows_the_workload_and_goes_back(daemon: Daemon, disk: Path, data: Path) -> None:
+    large = disk / "large"
+    with large.open("wb") as file:
+        for _ in range(4):
+            file.write(data.read_bytes())
+    reader = Reader(large, sequential=False)
+    wait_until(lambda: control.active() == "random", "random while files are read at random")
+    reader.stop()
+    reader = Reader(large, sequential=True)
+    wait_until(lambda: control.active() == "streaming", "streaming while files are read on and on")
+    reader.stop()
+    wait_until(lambda: control.active() == "original", "original when nothing is read")
+    large.unlink()
+    records = [json.loads(line) for line in daemon.journal.read_text().splitlines()]
+    made = [one for one in records if one["kind"] == "switch" and one["trigger"] == "policy"]
+    assert {"random", "streaming", "original"} <= {one["to"] for one in made}
+    assert all(one["result"] == "ok" and one["reason"] for one in made)
+
+
+def test_metrics_are_clean_and_agree_with_the_module(daemon: Daemon) -> None:
+    with urllib.request.urlopen(METRICS) as answer:
+        text = answer.read().decode()
+    lint = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True
+    )
+    assert (lint.returncode, lint.stdout + lint.stderr) == (OK, "")
+    assert (
+        f'dynamos_edition_active{{edition="{control.active()}",subsystem="readahead"}} 1.0' in text
+    )
+    assert 'dynamos_probe_mismatches_total{probe="gate"} 0.0' in text
+    assert "dynamos_switches_total{" in text
+    assert daemon.process.poll() is None
+
+
+def test_a_reload_with_a_typo_keeps_the_last_good_policies(daemon: Daemon) -> None:
+    policy = daemon.config / "readahead.yaml"
+    good = policy.read_text()
+    policy.write_text(good.replace("interval:", "intervall:"))
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.said("intervall"), "the typo is told")
+    wait_until(lambda: daemon.said("last good"), "the last good ones stay")
+    policy.write_text(good)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.said("policies read again"), "the good policy is read")
+    assert daemon.process.poll() is None
+
+
+def test_sigterm_goes_back_to_the_baseline_and_detaches(
+    daemon: Daemon, disk: Path, data: Path
+) -> None:
+    del disk
+    reader = Reader(data, sequential=False)
+    wait_until(lambda: control.active() == "random", "random is active")
+    assert daemon.stop() == OK
+    reader.stop()
+    assert control.active() == "original"
+    guest.unload_all()
+    assert guest.gated_functions() == []
+    guest.load_all()
