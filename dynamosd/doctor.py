@@ -32,7 +32,6 @@ REQUIRED_CONFIG = {
     "CONFIG_MODULES": "loadable modules",
     "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "gates at functions' entries",
     "CONFIG_HAVE_STATIC_CALL": "the way from a gate back to the original",
-    "CONFIG_STACKTRACE": "walking stacks before a gate goes",
     "CONFIG_TRACEPOINTS": "the gates' tracepoints",
 }
 PROBE_CONFIG = {
