@@ -63,12 +63,16 @@ test: test-unit test-kernel ## Run every test: here, then in a VM of each of KER
 test-unit: setup ## Run the tests that need no kernel module
 	@$(PYTEST) tests/unit tests/policies tests/vm
 
+# The VMs run at the same time; each one's output comes in one piece when it has ended.
 .PHONY: test-kernel
 test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
-	@for kernel in $(KERNELS); do \
-		echo "== tests/kernel on $$kernel"; \
-		KERNEL=$$kernel $(PY) -m tests.vm 'python -m pytest -p tests.vm.noskip tests/kernel' || exit; \
-	done
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=test-kernel-%)
+
+.PHONY: $(KERNELS:%=test-kernel-%)
+$(KERNELS:%=test-kernel-%): test-kernel-%:
+	@echo "== tests/kernel on $*"
+	@KERNEL=$* MEM=1G DISK=600M VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -p tests.vm.noskip tests/kernel'
 
 .PHONY: lint
 lint: lint-python lint-shell lint-c ## Check Python, shell and C
