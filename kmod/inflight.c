@@ -79,23 +79,21 @@ static bool can_be_called(const struct edition *edition)
 	return edition->subsystem->gated && rcu_access_pointer(edition->subsystem->active) == edition;
 }
 
+/* Who reads of it may remove the module: the event comes when nothing holds that back any more. */
 static void drain_finish(struct edition *edition, u64 epoch)
 {
-	struct module *owner = NULL;
-
 	mutex_lock(&dynamos_lock);
 	if (edition->epoch == epoch && !can_be_called(edition)) {
+		/* The edition stays: its module's exit waits for dynamos_lock first, and then for this work to end. */
+		if (edition->held) {
+			edition->held = false;
+			module_put(edition->def->owner);
+		}
 		event_emit("drained", "subsystem=%s edition=%s us=%llu",
 			   edition->subsystem->def->name, edition->def->name,
 			   div_u64(ktime_get_ns() - edition->left_ns, NSEC_PER_USEC));
-		if (edition->held) {
-			edition->held = false;
-			owner = edition->def->owner;
-		}
 	}
 	mutex_unlock(&dynamos_lock);
-	/* Last: from here on the edition's module may be removed; its exit waits for this work to end. */
-	module_put(owner);
 }
 
 static void drain_work(struct work_struct *work)
