@@ -13,12 +13,20 @@ import pytest
 from tests.kernel import control, guest
 
 MIB = 1 << 20
+SLOWEST = 1200
 
 
 def pytest_sessionstart() -> None:
     """Refuse to run anywhere but in the guest: these tests load modules as root."""
     if os.environ.get("DYNAMOS_IN_VM") != "1":
         pytest.exit("tests/kernel runs inside the virtual machine: make test-kernel", 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test so much time that no machine is too slow for it."""
+    for item in items:
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOWEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -151,12 +151,6 @@ def gated_functions() -> list[str]:
 # ------------------------------------------------------------------------------- page cache
 
 
-def drop_caches() -> None:
-    """Write everything back and empty the page cache."""
-    os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("1")
-
-
 def resident_pages(path: Path) -> int:
     """How many pages of a file are in the page cache."""
     size = path.stat().st_size

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dynamosd.kmod import Kmod
 from dynamosd.model import EditionState
 from tests.kernel import control, guest
 from tests.kernel.blocked import BlockedFile
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("modules")
 
 SYNC = "page_cache_sync_ra"
 ORDER = "page_cache_ra_order"
+COMES_AND_GOES = 10
 
 
 @pytest.fixture
@@ -136,3 +140,39 @@ def test_gates_come_back_while_a_call_is_in_the_original(file: BlockedFile) -> N
     control.switch_and_drain("original")
     guest.unload_all()
     assert guest.loaded() == []
+
+
+def test_an_edition_comes_and_goes_under_those_who_switch_to_it_and_look_at_it() -> None:
+    answers: set[str] = set()
+    over = threading.Event()
+
+    def load_and_unload() -> None:
+        try:
+            for _ in range(COMES_AND_GOES):
+                while guest.answer(lambda: guest.remove(RANDOM)):
+                    pass
+                guest.insert(RANDOM)
+        finally:
+            over.set()
+
+    def switch() -> None:
+        with control.Follower() as events:
+            while not over.is_set():
+                said = guest.answer(lambda: control.switch("random"))
+                answers.add(said)
+                if not said:
+                    control.switch("original")
+                    events.wait_for("drained", edition="random")
+
+    def look() -> None:
+        kmod = Kmod()
+        while not over.is_set():
+            assert kmod.read().subsystems["readahead"].active in {"random", "original"}
+
+    with ThreadPoolExecutor(3) as pool:
+        for activity in [pool.submit(each) for each in (load_and_unload, switch, look)]:
+            activity.result()
+    assert answers <= {"", "ENXIO", "ENODEV"}
+    control.switch_and_drain("original")
+    assert sorted(control.readahead().editions) == list(guest.EDITIONS)
+    assert guest.gated_functions() == list(guest.FUNCTIONS)

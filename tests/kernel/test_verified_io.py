@@ -121,7 +121,6 @@ def rotate(events: control.Follower, io: VerifiedIo) -> list[Event]:
     return switched
 
 
-@pytest.mark.timeout(1200)
 def test_thousand_switches_under_verified_io(probe: GateProbe, disk: Path) -> None:
     control.settle(lambda: read_probe(probe))
     seen_before, counted_before = read_probe(probe), control.calls()
