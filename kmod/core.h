@@ -101,7 +101,7 @@ struct edition *edition_find(struct subsystem *subsystem, const char *name);
 struct gate *gate_create(struct dynamos_function *function);
 void gate_destroy(struct gate *gate);
 int gate_install(struct gate *gate);
-void gate_remove(struct gate *gate);
+int gate_remove(struct gate *gate);
 const char *gate_backend(const struct gate *gate);
 unsigned long gate_address(const struct gate *gate);
 

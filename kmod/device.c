@@ -18,6 +18,7 @@
 
 #define COMMAND_MAX 255
 #define COMMAND_WORDS 8
+#define SWITCH_WORDS 4
 
 struct reader {
 	struct mutex lock;		/* of the two below; one read() at a time */
@@ -81,6 +82,10 @@ static int command_switch(char *words[], int count, struct request *request)
 
 	if (count < 3) {
 		request_reason(request, "switch needs a subsystem and an edition");
+		return -EINVAL;
+	}
+	if (count > SWITCH_WORDS) {
+		request_reason(request, "switch takes one option, the mode");
 		return -EINVAL;
 	}
 	for (i = 3; i < count; i++) {

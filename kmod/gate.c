@@ -99,31 +99,62 @@ void gate_destroy(struct gate *gate)
 	kfree(gate);
 }
 
+static int take_entry(struct gate *gate)
+{
+	unsigned long address = (unsigned long)gate->function->gate;
+	u8 insn;
+	int err;
+
+	err = compat_register_direct(&gate->ops, address);
+	if (err) {
+		/* 6.1 leaves these set when somebody else holds the entry, and would refuse the next attempt for it. */
+		gate->ops.func = NULL;
+		gate->ops.trampoline = 0;
+		return err;
+	}
+	/* With the sysctl kernel.ftrace_enabled at 0, ftrace says yes and does nothing. */
+	if (copy_from_kernel_nofault(&insn, (void *)gate->site, sizeof(insn)) || insn != 0xe8) {
+		compat_unregister_direct(&gate->ops, address);
+		return -EBUSY;
+	}
+	/* From now on that sysctl cannot be set to 0, which would take the gate out behind our back. */
+	gate->ops.flags |= FTRACE_OPS_FL_PERMANENT;
+	return 0;
+}
+
 /* From its return on, every call that enters the function goes through the gate. */
 int gate_install(struct gate *gate)
 {
 	int err;
 
 	lockdep_assert_held(&dynamos_lock);
-	err = compat_register_direct(&gate->ops, (unsigned long)gate->function->gate);
+	if (gate->installed)
+		return 0;
+	err = take_entry(gate);
 	if (err) {
-		pr_err("dynamos: %s: its entry could not be taken (%d)%s\n", gate->function->name, err,
-		       err == -EBUSY ? ": a livepatch, an eBPF program or another module holds it" : "");
+		pr_err("dynamos: %s: its entry could not be taken (%d)\n", gate->function->name, err);
+		if (err == -EBUSY)
+			pr_err("dynamos: a livepatch, eBPF or another module holds it, or ftrace is disabled\n");
 		return err;
 	}
 	WRITE_ONCE(gate->installed, true);
 	return 0;
 }
 
-/* Afterwards the function's text is as it was; calls that went through the gate before may still be anywhere. */
-void gate_remove(struct gate *gate)
+/*
+ * Afterwards the function's text is as it was; calls that went through the gate before may still be anywhere.
+ * Fails only when ftrace has given up on itself; then the gate is still there.
+ */
+int gate_remove(struct gate *gate)
 {
 	int err;
 
 	lockdep_assert_held(&dynamos_lock);
 	err = compat_unregister_direct(&gate->ops, (unsigned long)gate->function->gate);
-	WARN(err, "dynamos: %s: its gate could not be taken out (%d)\n", gate->function->name, err);
+	if (WARN(err, "dynamos: %s: its gate could not be taken out (%d)\n", gate->function->name, err))
+		return err;
 	WRITE_ONCE(gate->installed, false);
+	return 0;
 }
 
 const char *gate_backend(const struct gate *gate)

@@ -153,7 +153,11 @@ static void gates_remove(struct subsystem *subsystem, struct function *end)
 	list_for_each_entry(function, &subsystem->functions, list) {
 		if (function == end)
 			break;
-		gate_remove(function->gate);
+		if (gate_remove(function->gate)) {
+			/* The kernel still calls the gate: its text, the subsystem's module, must never go. */
+			__module_get(subsystem->def->owner);
+			continue;
+		}
 		event_emit("ungated", "subsystem=%s function=%s backend=direct",
 			   subsystem->def->name, function->def->name);
 	}
@@ -459,6 +463,8 @@ void dynamos_unregister_subsystem(struct dynamos_subsystem *def)
 	def->core = NULL;
 	event_emit("unregistered", "subsystem=%s", def->name);
 	mutex_unlock(&dynamos_lock);
+	/* Whoever was counted out of an original after its gate had gone may still be behind its last instruction. */
+	wait_for_text();
 	subsystem_destroy(subsystem);
 }
 EXPORT_SYMBOL_GPL(dynamos_unregister_subsystem);

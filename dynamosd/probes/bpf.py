@@ -61,12 +61,12 @@ class GateProbe:
             for function in subsystem.functions.values():
                 kind = KIND_READAHEAD if function.name in READAHEAD_FUNCTIONS else 0
                 if function.id < FUNCTION_SLOTS and self._kinds.get(function.id) != kind:
-                    self._bpf["kinds"][ctypes.c_uint32(function.id)] = ctypes.c_uint32(kind)
+                    self._bpf[b"kinds"][ctypes.c_uint32(function.id)] = ctypes.c_uint32(kind)
                     self._kinds[function.id] = kind
 
     def read(self, state: KernelState) -> Mapping[tuple[str, str, str], FunctionSample]:
         """Cumulative figures since attaching, of each function and edition in ``state``."""
-        table = self._bpf["figures"]
+        table = self._bpf[b"figures"]
         samples = {}
         for subsystem in state.subsystems.values():
             for function in subsystem.functions.values():
@@ -83,7 +83,7 @@ class GateProbe:
 
     def dropped(self) -> int:
         """Calls of functions that have no slot, since attaching."""
-        return sum(self._bpf["dropped"][ctypes.c_int(0)])
+        return sum(self._bpf[b"dropped"][ctypes.c_int(0)])
 
     def cost(self) -> ProbeCost:
         """What the programs have cost so far; zeroes where the kernel does not tell."""

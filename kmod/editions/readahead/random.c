@@ -22,7 +22,7 @@ static void no_window(struct readahead_control *ractl, struct file_ra_state *ra,
 
 DYNAMOS_REPLACE(random, page_cache_ra_order, no_window);
 
-/* Just the pages of this read(), in one go, as for a file opened with POSIX_FADV_RANDOM; none beyond the file's end. */
+/* Just the pages of this read(), a readahead window of them at a time at the most; none beyond the file's end. */
 static void wanted_only(struct readahead_control *ractl, unsigned long req_count)
 {
 	loff_t size = i_size_read(ractl->mapping->host);

@@ -5,6 +5,9 @@
  * The original lets a sequential reader's window grow up to the device's read_ahead_kb (128 KiB by default). Here a
  * window that has come to that size is multiplied, so that fewer and larger requests go to the disk. A window that is
  * still growing, and a read-around, are left as they are: they are not the mark of a sequential reader.
+ *
+ * The window belongs to the open file. Kernels that never shrink a window keep the large one after a switch away, until
+ * the file is read elsewhere or opened anew.
  */
 #include <linux/minmax.h>
 #include <linux/moduleparam.h>

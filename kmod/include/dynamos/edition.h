@@ -55,7 +55,8 @@
  * - Two editions run side by side after a switch, for as long as a call lasts. Data that both touch must keep a
  *   layout which both understand, and correctness must not depend on which of them runs.
  * - A function that an edition does not replace goes to `original` while the edition is active.
- * - Functions with variable arguments cannot be gated.
+ * - Functions with variable arguments cannot be gated. Neither should functions of other modules be: nothing keeps
+ *   those from being unloaded under the gate.
  * - An edition's module cannot be removed while its edition is active or in flight: rmmod says EBUSY.
  */
 #ifndef _DYNAMOS_EDITION_H
