@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dynamosd.model import ORIGINAL, Signals
 from dynamosd.policy.condition import Condition, ConditionError, Fault, compile_condition
-from dynamosd.policy.definition import Mode
+from dynamosd.policy.definition import Mode, SwitchMode
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
@@ -20,6 +20,8 @@ from dynamosd.policy.problems import Problem, Severity, did_you_mean
 _SUBSYSTEM: Path = ("spec", "subsystem")
 _BASELINE: Path = ("spec", "baseline")
 _RULES: Path = ("spec", "rules")
+_SWITCH_MODE: Path = ("spec", "switch", "mode")
+_SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
 _CONDITIONS = ("when", "until")
 
 
@@ -39,6 +41,7 @@ class Checker:
                 self._compile((*path, key))
         self._check_rule_names()
         self._check_useless_rules()
+        self._check_timeout()
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
@@ -93,6 +96,16 @@ class Checker:
                 message = f'the rule\'s edition "{baseline}" is the baseline'
                 self._warn((*path, "edition"), message, "edition-is-baseline")
 
+    def _check_timeout(self) -> None:
+        timeout = _value(self.document.data, _SWITCH_TIMEOUT)
+        mode = _value(self.document.data, _SWITCH_MODE)
+        # An unknown mode is an error already, and may be meant to be this one.
+        known = mode is None or mode in list(SwitchMode)
+        if timeout is not None and known and mode != SwitchMode.EXCLUSIVE:
+            message = '"timeout" is for mode "exclusive" only'
+            hint = "no other mode holds callers"
+            self._error(_SWITCH_TIMEOUT, message, "timeout-without-exclusive", hint)
+
     def _check_known_names(self) -> None:
         subsystem = _text(self.document, _SUBSYSTEM)
         if subsystem is None:
@@ -107,6 +120,7 @@ class Checker:
         else:
             self._check_editions(subsystem, self.known[subsystem].editions | {ORIGINAL})
             self._check_functions(subsystem, self.known[subsystem].functions)
+            self._check_modes(self.known[subsystem].modes)
 
     def _check_editions(self, subsystem: str, editions: frozenset[str]) -> None:
         for path in [_BASELINE, *((*rule, "edition") for rule in self._rules())]:
@@ -115,6 +129,19 @@ class Checker:
                 message = f'subsystem "{subsystem}" has no edition "{edition}"'
                 hint = did_you_mean(edition, editions) or _choices(editions)
                 self._error(path, message, "unknown-edition", hint)
+
+    def _check_modes(self, modes: Mapping[str, frozenset[str]]) -> None:
+        """Check that every edition the policy uses can be switched to and from like that."""
+        mode = _text(self.document, _SWITCH_MODE)
+        if mode is None or mode not in list(SwitchMode):
+            return
+        used = [_text(self.document, _BASELINE) or ORIGINAL]
+        used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
+        for edition in dict.fromkeys(used):
+            # An older module does not say which modes an edition allows.
+            if (allowed := modes.get(edition)) and mode not in allowed:
+                message = f'edition "{edition}" does not allow mode "{mode}"'
+                self._error(_SWITCH_MODE, message, "mode-not-allowed", _choices(allowed))
 
     def _check_functions(self, subsystem: str, functions: frozenset[str]) -> None:
         for path, condition in self.conditions.items():

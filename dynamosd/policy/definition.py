@@ -33,6 +33,14 @@ class OnNoData(enum.StrEnum):
     BASELINE = "baseline"
 
 
+class SwitchMode(enum.StrEnum):
+    """How a policy switches. There is no ``scoped``: a policy is about the whole subsystem."""
+
+    CONCURRENT = "concurrent"
+    EXCLUSIVE = "exclusive"
+    PER_OBJECT = "per-object"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One reason to use an edition. Without ``until``, the rule ends when ``when`` is false."""
@@ -48,7 +56,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When to switch a subsystem, and to which edition."""
+    """When to switch a subsystem, to which edition, and how.
+
+    Without ``switch_mode`` the kernel module chooses one that both editions allow.
+    """
 
     file: str
     name: str
@@ -60,6 +71,8 @@ class Policy:
     interval_seconds: float
     on_exit: OnExit
     rules: tuple[Rule, ...]
+    switch_mode: SwitchMode | None = None
+    switch_timeout_seconds: float | None = None
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
 

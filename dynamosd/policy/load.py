@@ -178,6 +178,8 @@ def _build(
         interval_seconds=spec.interval,
         on_exit=spec.on_exit,
         rules=tuple(rules),
+        switch_mode=spec.switch.mode,
+        switch_timeout_seconds=spec.switch.timeout,
         remarks=remarks,
     )
 

@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dynamosd.model import KernelState
 
 
 @dataclass(frozen=True, slots=True)
 class SubsystemNames:
-    """What one subsystem has."""
+    """What one subsystem has. ``modes`` are those that an edition allows, if that is known."""
 
     editions: frozenset[str]
     functions: frozenset[str]
+    modes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def names_of(kernel: KernelState) -> Mapping[str, SubsystemNames]:
     """Return the names of all subsystems that the kernel module shows."""
     return {
-        name: SubsystemNames(frozenset(subsystem.editions), frozenset(subsystem.functions))
+        name: SubsystemNames(
+            frozenset(subsystem.editions),
+            frozenset(subsystem.functions),
+            {each.name: frozenset(each.modes) for each in subsystem.editions.values()},
+        )
         for name, subsystem in kernel.subsystems.items()
     }

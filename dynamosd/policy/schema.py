@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import ORIGINAL
-from dynamosd.policy.definition import Mode, OnExit, OnNoData
+from dynamosd.policy.definition import Mode, OnExit, OnNoData, SwitchMode
 from dynamosd.policy.durations import PATTERN, format_duration, parse_duration
 
 API_VERSION = "dynamos/v1alpha1"
@@ -18,6 +18,8 @@ KIND = "SwitchPolicy"
 MAX_RULES = 64
 MIN_INTERVAL_SECONDS = 0.1
 MAX_INTERVAL_SECONDS = 3600.0
+MIN_TIMEOUT_SECONDS = 0.001
+MAX_TIMEOUT_SECONDS = 60.0
 
 
 def _duration(value: object) -> float:
@@ -28,17 +30,26 @@ def _duration(value: object) -> float:
     raise ValueError("a duration has a unit, such as 500ms, 30s or 1h30m")
 
 
-def _interval(value: object) -> float:
+def _within(value: object, what: str, shortest: float, longest: float) -> float:
     seconds = _duration(value)
-    if not MIN_INTERVAL_SECONDS <= seconds <= MAX_INTERVAL_SECONDS:
-        shortest, longest = map(format_duration, (MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS))
-        raise ValueError(f"an interval is between {shortest} and {longest}")
+    if not shortest <= seconds <= longest:
+        limits = f"{format_duration(shortest)} and {format_duration(longest)}"
+        raise ValueError(f"{what} is between {limits}")
     return seconds
+
+
+def _interval(value: object) -> float:
+    return _within(value, "an interval", MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS)
+
+
+def _timeout(value: object) -> float:
+    return _within(value, "a timeout", MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS)
 
 
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": PATTERN})
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
+Timeout = Annotated[float, BeforeValidator(_timeout), _DURATION_SCHEMA]
 
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ObjectName = Annotated[str, Field(max_length=63, pattern=OBJECT_NAME_PATTERN)]
@@ -79,6 +90,13 @@ class RuleSpec(_Strict):
     on_no_data: Annotated[OnNoData, Field(strict=False)] = OnNoData.HOLD
 
 
+class SwitchSpec(_Strict):
+    """How the policy switches."""
+
+    mode: Annotated[SwitchMode, Field(strict=False)] | None = None
+    timeout: Timeout | None = None
+
+
 class Spec(_Strict):
     """What the policy does."""
 
@@ -87,6 +105,7 @@ class Spec(_Strict):
     baseline: KernelName = ORIGINAL
     interval: Interval = 1.0
     on_exit: Annotated[OnExit, Field(strict=False)] = OnExit.BASELINE
+    switch: SwitchSpec = Field(default_factory=SwitchSpec)
     rules: list[RuleSpec] = Field(min_length=1, max_length=MAX_RULES)
 
 

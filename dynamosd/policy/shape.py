@@ -11,12 +11,20 @@ from pydantic_core import ErrorDetails
 
 from dynamosd.policy.positions import Document, Path
 from dynamosd.policy.problems import Problem, did_you_mean
-from dynamosd.policy.schema import OBJECT_NAME_PATTERN, Metadata, PolicyFile, RuleSpec, Spec
+from dynamosd.policy.schema import (
+    OBJECT_NAME_PATTERN,
+    Metadata,
+    PolicyFile,
+    RuleSpec,
+    Spec,
+    SwitchSpec,
+)
 
 _MODELS: Mapping[Path, type[BaseModel]] = {
     (): PolicyFile,
     ("metadata",): Metadata,
     ("spec",): Spec,
+    ("spec", "switch"): SwitchSpec,
     ("spec", "rules", 0): RuleSpec,
 }
 

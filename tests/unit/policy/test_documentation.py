@@ -6,8 +6,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from dynamosd.policy.load import parse_policy
-from dynamosd.policy.schema import Metadata, RuleSpec, Spec
+from dynamosd.policy.schema import Metadata, RuleSpec, Spec, SwitchSpec
 from dynamosd.signals import SIGNALS
 from tests.unit.policy.build import KNOWN
 
@@ -23,10 +25,16 @@ def test_example_is_a_policy_without_remarks() -> None:
 
 def test_every_key_has_its_line() -> None:
     keys = {"apiVersion", "kind"}
-    for prefix, model in (("metadata.", Metadata), ("spec.", Spec), ("", RuleSpec)):
+    models: dict[str, type[BaseModel]] = {
+        "metadata.": Metadata,
+        "spec.": Spec,
+        "spec.switch.": SwitchSpec,
+        "": RuleSpec,
+    }
+    for prefix, model in models.items():
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
-    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - {"spec.switch"}
 
 
 def test_every_signal_has_its_line() -> None:
@@ -39,4 +47,4 @@ def test_every_code_has_its_line() -> None:
     codes = re.findall(r"`([a-z]+(?:-[a-z0-9]+)+)`", table)
     assert {code for code in codes if f'"{code}"' not in sources} == set()
     words = set(re.findall(r'"((?:[a-z0-9]+-)+[a-z0-9]+)"', sources))
-    assert words - {"when-condition", "until-condition"} <= set(codes)
+    assert words - {"when-condition", "until-condition", "per-object"} <= set(codes)

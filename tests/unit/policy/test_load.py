@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from dynamosd.errors import InvalidInput
 from dynamosd.model import Counts, Edition, EditionState, Function, KernelState, Subsystem
-from dynamosd.policy.definition import Mode, OnExit, OnNoData, Policy
+from dynamosd.policy.definition import Mode, OnExit, OnNoData, Policy, SwitchMode
 from dynamosd.policy.load import (
     check_directory,
     check_files,
@@ -148,7 +149,7 @@ def code_of(text: str | bytes) -> str:
     return problems_of(text)[0].code
 
 
-@pytest.mark.parametrize("key", ["limits", "guardrails", "switch", "onDaemonLoss", "target"])
+@pytest.mark.parametrize("key", ["limits", "guardrails", "onDaemonLoss", "target"])
 def test_what_is_not_implemented_is_not_accepted(key: str) -> None:
     assert code_of(text_of(spec=f"{key}: {{}}\n")) == "unknown-key"
 
@@ -339,11 +340,17 @@ JSON = st.recursive(
     ),
     max_leaves=5,
 )
-SPEC_KEYS = st.sampled_from(["subsystem", "mode", "baseline", "interval", "onExit", "rules"])
+SPEC_KEYS = st.sampled_from(
+    ["subsystem", "mode", "baseline", "interval", "onExit", "switch", "rules"]
+)
+SWITCH_KEYS = st.sampled_from(["mode", "timeout"])
 RULE_KEYS = st.sampled_from(["name", "edition", "when", "until", "for", "keepFor", "onNoData"])
 
 
-@given(st.dictionaries(SPEC_KEYS, JSON), st.lists(st.dictionaries(RULE_KEYS, JSON), max_size=3))
+@given(
+    st.dictionaries(SPEC_KEYS, JSON | st.dictionaries(SWITCH_KEYS, JSON)),
+    st.lists(st.dictionaries(RULE_KEYS, JSON), max_size=3),
+)
 def test_any_values_under_the_right_keys(spec: dict[str, object], rules: list[object]) -> None:
     document = {
         "apiVersion": "dynamos/v1alpha1",
@@ -352,6 +359,101 @@ def test_any_values_under_the_right_keys(spec: dict[str, object], rules: list[ob
         "spec": {"subsystem": "pipe", "rules": rules, **spec},
     }
     problems_of(yaml.safe_dump(document, allow_unicode=True))
+
+
+@pytest.mark.parametrize(
+    ("switch", "mode", "timeout"),
+    [
+        ("{}", None, None),
+        ("{mode: concurrent}", SwitchMode.CONCURRENT, None),
+        ("{mode: per-object}", SwitchMode.PER_OBJECT, None),
+        ("{mode: exclusive}", SwitchMode.EXCLUSIVE, None),
+        ("{mode: exclusive, timeout: 1ms}", SwitchMode.EXCLUSIVE, 0.001),
+        ("{mode: exclusive, timeout: 1m}", SwitchMode.EXCLUSIVE, 60.0),
+    ],
+)
+def test_how_to_switch(switch: str, mode: SwitchMode | None, timeout: float | None) -> None:
+    policy = policy_of(spec=f"switch: {switch}\n")
+    assert (policy.switch_mode, policy.switch_timeout_seconds) == (mode, timeout)
+
+
+@pytest.mark.parametrize(
+    ("switch", "message"),
+    [
+        (
+            "{mode: exclusiv}",
+            (
+                '6:18: error: "mode" must be "concurrent", "exclusive" or "per-object" '
+                '(did you mean "exclusive"?) [bad-value]'
+            ),
+        ),
+        (
+            "{mode: scoped}",
+            '6:18: error: "mode" must be "concurrent", "exclusive" or "per-object" [bad-value]',
+        ),
+        (
+            "{mod: exclusive}",
+            '6:12: error: unknown key "mod" (did you mean "mode"?) [unknown-key]',
+        ),
+        (
+            "{mode: exclusive, timeout: 61s}",
+            '6:38: error: "timeout": a timeout is between 1ms and 1m [bad-duration]',
+        ),
+        (
+            "{mode: exclusive, timeout: 0}",
+            '6:38: error: "timeout": a timeout is between 1ms and 1m [bad-duration]',
+        ),
+        (
+            "{mode: exclusive, timeout: 500}",
+            (
+                '6:38: error: "timeout": a duration has a unit, such as 500ms, 30s or 1h30m '
+                "[bad-duration]"
+            ),
+        ),
+        (
+            "{timeout: 1s}",
+            (
+                '6:21: error: "timeout" is for mode "exclusive" only (no other mode holds callers) '
+                "[timeout-without-exclusive]"
+            ),
+        ),
+        (
+            "{mode: per-object, timeout: 1s}",
+            (
+                '6:39: error: "timeout" is for mode "exclusive" only (no other mode holds callers) '
+                "[timeout-without-exclusive]"
+            ),
+        ),
+        ("exclusive", '6:11: error: "switch" must be keys and values [wrong-type]'),
+        ("{mode: [exclusive], timeout: 1s}", None),
+        ("", '6:10: error: "switch" has no value [empty-value]'),
+    ],
+)
+def test_how_to_switch_gone_wrong(switch: str, message: str | None) -> None:
+    first, *_ = lines_of(text_of(spec=f"switch: {switch}\n"))
+    assert message is None or first == f"test.yaml:{message}"
+
+
+def test_modes_that_the_editions_do_not_allow() -> None:
+    modes = {"original": frozenset({"concurrent", "exclusive"}), "batched": frozenset({"scoped"})}
+    known = {"pipe": dataclasses.replace(KNOWN["pipe"], modes=modes)}
+    text = text_of(spec="switch: {mode: per-object}\n")
+    assert list(map(str, problems_of(text, known))) == [
+        (
+            'test.yaml:6:18: error: edition "original" does not allow mode "per-object" '
+            "(there are concurrent, exclusive) [mode-not-allowed]"
+        ),
+        (
+            'test.yaml:6:18: error: edition "batched" does not allow mode "per-object" '
+            "(there are scoped) [mode-not-allowed]"
+        ),
+    ]
+    assert problems_of(text.replace("per-object", "exclusiv"), known)[0].code == "bad-value"
+
+
+def test_modes_are_not_checked_when_the_module_does_not_say_them() -> None:
+    known = {"pipe": dataclasses.replace(KNOWN["pipe"], modes={"batched": frozenset[str]()})}
+    assert problems_of(text_of(spec="switch: {mode: exclusive}\n"), known) == []
 
 
 def test_constant_conditions_are_warned_of() -> None:
@@ -411,12 +513,13 @@ def test_names_of_the_module() -> None:
         "original",
         "concurrent",
         0,
-        {"original": Edition("original", 0, EditionState.ACTIVE, "dynamos")},
+        {"original": Edition("original", 0, EditionState.ACTIVE, "dynamos", ("scoped",))},
         {"pipe_write": Function("pipe_write", 1, "direct", {"original": Counts(0, 0)})},
     )
     names = names_of(KernelState("0.1.0", {"pipe": pipe}))
     assert names["pipe"].editions == {"original"}
     assert names["pipe"].functions == {"pipe_write"}
+    assert names["pipe"].modes == {"original": {"scoped"}}
 
 
 # ---------------------------------------------------------------------------- files and folders
