@@ -2,8 +2,9 @@
 """Policies at work: evaluates those that are due, and carries out what the enforcing ones want.
 
 One subsystem has at most one enforcing policy; the policy loader sees to that. A switch by
-someone else is noticed by the active edition being another one than expected; it is recorded as
-``manual``, and the policy goes on from what it finds.
+someone else is noticed by the editions in use being others than expected; it is recorded as
+``manual``, and the policy goes on from what it finds. While someone else's scoped or per-object
+switch is going on, no policy switches that subsystem: it would put an end to it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from dynamosd.clock import Ticker
 from dynamosd.journal import rfc3339
-from dynamosd.model import Action, SwitchResult
-from dynamosd.policy.definition import Mode, OnExit
+from dynamosd.model import Action, Standing, SwitchOptions, SwitchResult
+from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from dynamosd.clock import Clock
     from dynamosd.journal import Journal
@@ -28,15 +29,21 @@ if TYPE_CHECKING:
     from dynamosd.switcher import Switcher
 
 
+_PAUSE_FACTOR = 10
+"""A switch that failed is not tried again for so many times as long as it took: one that holds
+callers until its deadline must not hold them most of the time."""
+
+
 @dataclass(slots=True)
 class _Running:
-    """A policy, where its rules stand, and when it is evaluated next."""
+    """A policy, where its rules stand, and when it is evaluated and may switch next."""
 
     policy: Policy
     state: PolicyState
     ticker: Ticker
     decision: Decision | None = None
     trouble: str = ""
+    pause_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -50,7 +57,9 @@ class Controller:
     say: Callable[[str], None]
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
-    _active: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, Standing] = field(default_factory=dict)
+    _own: dict[str, str] = field(default_factory=dict)
+    """By subsystem: the edition that a per-object switch of ours is taking the objects to."""
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -99,8 +108,8 @@ class Controller:
             subsystem = kernel.subsystems.get(policy.subsystem)
             if policy.mode is not Mode.ENFORCE or policy.on_exit is not OnExit.BASELINE:
                 continue
-            if subsystem and subsystem.active != policy.baseline:
-                result = self._attempt(subsystem, policy.baseline, "exit")
+            if subsystem and self._current(subsystem) != policy.baseline:
+                result = self._attempt(policy, subsystem, policy.baseline, "exit")
                 self._record(result, policy, "", f"{why} (onExit: baseline)")
                 done = done and result.result == "ok"
         return done
@@ -119,22 +128,45 @@ class Controller:
     def _notice(self, kernel: KernelState) -> None:
         """Record switches that others have made since the last tick."""
         for subsystem in kernel.subsystems.values():
-            expected = self._active.get(subsystem.name, subsystem.active)
-            if expected != subsystem.active:
-                now = self.clock.now()
-                result = SwitchResult(
-                    now,
-                    subsystem.name,
-                    expected,
-                    subsystem.active,
-                    subsystem.mode,
-                    "manual",
-                    "ok",
-                    "",
-                    0.0,
-                )
-                self._record(result, None, "", "switched by someone else")
-        self._active = {each.name: each.active for each in kernel.subsystems.values()}
+            found = _standing(subsystem)
+            expected = self._seen.get(subsystem.name)
+            if expected is None:
+                self._adopt_partial(subsystem)
+            elif expected != found and not self._completes(subsystem):
+                for each in _steps(subsystem, expected, found, self.clock.now()):
+                    scope = f", {each.scope}" if each.scope else ""
+                    self._record(each, None, "", f"switched by someone else{scope}")
+            if self._is_foreign(subsystem) or found.partial is None:
+                self._own.pop(subsystem.name, None)
+        self._seen = {each.name: _standing(each) for each in kernel.subsystems.values()}
+
+    def _adopt_partial(self, subsystem: Subsystem) -> None:
+        """Take a per-object switch for ours that a daemon before us may have begun."""
+        for policy in self.policies:
+            edition = _begun(policy, subsystem)
+            if policy.mode is Mode.ENFORCE and edition:
+                self._own[subsystem.name] = edition
+
+    def _completes(self, subsystem: Subsystem) -> bool:
+        """Tell whether a per-object switch of ours is over, and record it."""
+        own = self._own.get(subsystem.name)
+        if own is None or subsystem.partial is not None or subsystem.active != own:
+            return False
+        self.journal.record("completed", subsystem=subsystem.name, edition=own)
+        self.journal.forget("completed")
+        self.say(f"completed {subsystem.name}: {own}")
+        return True
+
+    def _is_foreign(self, subsystem: Subsystem) -> bool:
+        """Tell whether someone else's scoped or per-object switch is going on."""
+        if subsystem.partial is None:
+            return False
+        own = self._own.get(subsystem.name) == subsystem.partial
+        return not own or subsystem.mode != SwitchMode.PER_OBJECT
+
+    def _current(self, subsystem: Subsystem) -> str:
+        """Give the edition that the subsystem has, or gets by a switch of ours."""
+        return self._own.get(subsystem.name, subsystem.active)
 
     def _evaluate(
         self, running: _Running, kernel: KernelState, signals: Signals, now: float
@@ -144,30 +176,44 @@ class Controller:
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
             return
-        current = self._active[policy.subsystem]
+        current = self._current(subsystem)
         decision, running.state = evaluate(policy, signals, running.state, current, now)
         running.decision = decision
         self.tally.add_evaluation(policy.name, self.clock.wall())
         self._record_decision(decision, policy)
-        if policy.mode is Mode.ENFORCE and decision.action is Action.SWITCH:
-            self._carry_out(running, subsystem, decision)
-        else:
+        if policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
             self._trouble(running, "")
+        elif self._is_foreign(subsystem):
+            why = f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
+            self._trouble(running, f"{subsystem.name} should be {decision.target}: {why}")
+        elif now >= running.pause_until:
+            self._carry_out(running, subsystem, decision)
 
     def _carry_out(self, running: _Running, subsystem: Subsystem, decision: Decision) -> None:
+        policy = running.policy
         if decision.target in subsystem.editions:
-            result = self._attempt(subsystem, decision.target, "policy")
+            result = self._attempt(policy, subsystem, decision.target, "policy")
         else:
             # It would only fill the module's events with refusals, tick after tick.
             result = _not_loaded(subsystem, decision, self.clock.now())
-        self._record(result, running.policy, decision.rule, decision.reason)
+        if result.result != "ok":
+            running.pause_until = result.time + _PAUSE_FACTOR * result.duration_seconds
+        self._record(result, policy, decision.rule, decision.reason)
         wanted = f"{subsystem.name} should be {decision.target}: {result.reason}"
         self._trouble(running, wanted if result.reason else "")
 
-    def _attempt(self, subsystem: Subsystem, target: str, trigger: str) -> SwitchResult:
-        result = self.switcher.attempt(subsystem.name, target, trigger)
+    def _attempt(
+        self, policy: Policy, subsystem: Subsystem, target: str, trigger: str
+    ) -> SwitchResult:
+        mode = str(policy.switch_mode) if policy.switch_mode else None
+        options = SwitchOptions(mode, policy.switch_timeout_seconds)
+        result = self.switcher.attempt(subsystem.name, target, trigger, options)
         if result.result == "ok":
-            self._active[subsystem.name] = target
+            self._own.pop(subsystem.name, None)
+            self._seen[subsystem.name] = Standing(target)
+        if result.partial:
+            self._own[subsystem.name] = target
+            self._seen[subsystem.name] = Standing(subsystem.active, target, result.mode)
         return result
 
     # ------------------------------------------------------------------------ telling it
@@ -216,6 +262,7 @@ class Controller:
             {
                 "reason": reason,
                 "mode": result.mode,
+                "partial": result.partial,
                 "duration_seconds": round(result.duration_seconds, 6),
             },
             subsystem=result.subsystem,
@@ -227,6 +274,7 @@ class Controller:
             error=result.reason,
         )
         arrow = f"{result.subsystem}: {result.origin} -> {result.target}"
+        arrow += " in part" if result.partial else ""
         who = f"policy {policy.name}" if policy else result.trigger
         if ok:
             self.last_switches[result.subsystem] = {
@@ -247,7 +295,42 @@ class Controller:
 
 def _adopt(policy: Policy, kernel: KernelState, now: float) -> PolicyState:
     subsystem = kernel.subsystems.get(policy.subsystem)
-    return adopt(policy, subsystem.active, now) if subsystem else PolicyState()
+    if subsystem is None:
+        return PolicyState()
+    return adopt(policy, _begun(policy, subsystem) or subsystem.active, now)
+
+
+def _begun(policy: Policy, subsystem: Subsystem) -> str | None:
+    """Give the edition of a per-object switch that is going on, if the policy may have begun it."""
+    editions = {policy.baseline, *(rule.edition for rule in policy.rules)}
+    ours = policy.subsystem == subsystem.name and subsystem.partial in editions
+    return subsystem.partial if ours and subsystem.mode == SwitchMode.PER_OBJECT else None
+
+
+def _standing(subsystem: Subsystem) -> Standing:
+    """Give what tells one switch from the next; how the last one was done only while it goes on."""
+    if subsystem.partial is None:
+        return Standing(subsystem.active)
+    return Standing(subsystem.active, subsystem.partial, subsystem.mode, subsystem.scope)
+
+
+def _steps(
+    subsystem: Subsystem, expected: Standing, found: Standing, now: float
+) -> Iterator[SwitchResult]:
+    """Give the switches that lead from what was expected to what was found."""
+
+    def step(origin: str, target: str, mode: str) -> SwitchResult:
+        return SwitchResult(now, subsystem.name, origin, target, mode, "manual", "ok", "", 0.0)
+
+    if expected.active != found.active:
+        # How that was done is not known any more when another has begun since.
+        yield step(expected.active, found.active, "" if found.partial else subsystem.mode)
+    elif expected.partial and found.partial is None:
+        yield step(expected.partial, found.active, subsystem.mode)
+    known = (expected.partial, expected.mode, expected.scope)
+    if found.partial and known != (found.partial, found.mode, found.scope):
+        begun = step(found.active, found.partial, found.mode)
+        yield replace(begun, partial=True, scope=found.scope)
 
 
 def _not_loaded(subsystem: Subsystem, decision: Decision, now: float) -> SwitchResult:
@@ -272,6 +355,8 @@ def _meaning(policy: Policy) -> tuple[object, ...]:
         policy.baseline,
         policy.interval_seconds,
         policy.on_exit,
+        policy.switch_mode,
+        policy.switch_timeout_seconds,
         tuple(map(_rule_meaning, policy.rules)),
     )
 
@@ -295,6 +380,7 @@ def _status(running: _Running) -> dict[str, Any]:
         "file": policy.file,
         "subsystem": policy.subsystem,
         "mode": str(policy.mode),
+        "switch": {"mode": policy.switch_mode, "timeout_seconds": policy.switch_timeout_seconds},
         "trouble": running.trouble,
     }
     if decision:

@@ -8,18 +8,41 @@ Both paths are arguments, so that nothing else has to know where the module live
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from dynamosd import events
 from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
-from dynamosd.model import Counts, Edition, EditionState, Function, KernelState, Subsystem
+from dynamosd.events import Event, Inside, parse_event, parse_events
+from dynamosd.model import (
+    Counts,
+    Edition,
+    EditionState,
+    Function,
+    KernelState,
+    Standing,
+    Subsystem,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = [
+    "CommandFailed",
+    "Device",
+    "Event",
+    "Inside",
+    "Kmod",
+    "Who",
+    "known_names",
+    "parse_event",
+    "parse_events",
+]
 
 SYSFS = Path("/sys/kernel/dynamos")
 DEVICE = Path("/dev/dynamos")
@@ -27,58 +50,54 @@ DEVICE = Path("/dev/dynamos")
 LOAD_HINT = "load the kernel module: modprobe dynamos"
 ROOT_HINT = "only root may do this: run it with sudo"
 
+_COUNTS = ("held", "objects", "before_gate", "unreliable")
+"""The counts of a subsystem, in the order of `Subsystem`."""
+
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 """How a sysfs file fails that was there a moment ago: its folder went while we were reading."""
 
+_INVALID = frozenset(
+    {errno.ENOENT, errno.ENXIO, errno.ESRCH, errno.EINVAL, errno.E2BIG, errno.ERANGE}
+)
+"""The errnos of a command that names something wrong."""
+
+_REFUSED = frozenset({errno.ENODEV, errno.EOPNOTSUPP, errno.ETIMEDOUT, errno.ECANCELED})
+"""The errnos of a command that is right, and may not be carried out now."""
+
 _EVENT_BYTES = 64 * 1024
+_MAX_BLOCKS = 16
+"""More than the module's ring can hold: a reader must not be kept busy by others' events."""
+
 _NAME = re.compile(r"[!#-~]+")
-_WORD = re.compile(r'([^\s=]+)=(?:"([^"]*)(?:"|$)|(\S*))')
+_NO_NAME_HINT = "see: dynamosctl list"
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line from ``/dev/dynamos``.
-
-    ``time`` is CLOCK_MONOTONIC in seconds. ``seq`` is 0 for a ``lost`` event, which the reader
-    gets instead of the ones that were overwritten before it came.
-    """
-
-    seq: int
-    time: float
-    name: str
-    fields: Mapping[str, str]
-
-
-def parse_event(line: str) -> Event | None:
-    """Take one event line apart; None when it is not one. A line cut short keeps its words."""
-    fields = {key: quoted or bare for key, quoted, bare in _WORD.findall(line)}
-    try:
-        seq, time, name = int(fields.pop("seq")), float(fields.pop("time")), fields.pop("event")
-    except (KeyError, ValueError):
-        return None
-    return Event(seq, time, name, fields)
-
-
-def parse_events(text: str) -> Iterator[Event]:
-    """Give the events of a block of lines, without those that are not event lines."""
-    return (event for line in text.splitlines() if (event := parse_event(line)))
+MIN_TIMEOUT_SECONDS = 0.001
+MAX_TIMEOUT_SECONDS = 60.0
 
 
 class CommandFailed(Exception):
-    """The module's answer to a command: an errno, and the sentence it gave, if any."""
+    """The module's answer to a command: an errno, and the sentence it gave, if any.
 
-    def __init__(self, number: int, reason: str) -> None:
-        """Keep the errno ``number`` and the ``reason``, which may be empty."""
+    ``said`` are the events that came with it.
+    """
+
+    def __init__(self, number: int, reason: str, said: Sequence[Event] = ()) -> None:
         super().__init__(number, reason)
         self.number = number
         self.reason = reason
+        self.said = said
 
 
 class Device(Protocol):
     """What takes commands."""
 
-    def command(self, line: str) -> None:
-        """Carry ``line`` out, or raise `CommandFailed`; `OSError` when it cannot be opened."""
+    def command(self, line: str) -> Sequence[Event]:
+        """Carry ``line`` out; give the events that came since, others' included.
+
+        Raises:
+            CommandFailed: the module says no.
+            OSError: it cannot be opened.
+        """
 
 
 class CharacterDevice:
@@ -88,7 +107,7 @@ class CharacterDevice:
         """Name the node; it is opened for each command."""
         self._path = path
 
-    def command(self, line: str) -> None:
+    def command(self, line: str) -> Sequence[Event]:
         """Write ``line``; when the module refuses, pick its reason out of the events."""
         device = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -96,33 +115,42 @@ class CharacterDevice:
             try:
                 os.write(device, line.encode())
             except OSError as error:
-                reason = _refusal(_drain(device), line, os.getpid())
-                raise CommandFailed(error.errno or errno.EIO, reason) from error
+                said = _drain(device)
+                reason = events.refusal(said, line, os.getpid())
+                raise CommandFailed(error.errno or errno.EIO, reason, said) from error
+            return _drain(device)
         finally:
             os.close(device)
 
 
-def _drain(device: int) -> str:
-    """Give all event lines that can be had without waiting."""
-    blocks = []
+def _drain(device: int) -> list[Event]:
+    """Give all events that can be had without waiting."""
+    blocks: list[bytes] = []
     try:
-        while block := os.read(device, _EVENT_BYTES):
+        while len(blocks) < _MAX_BLOCKS and (block := os.read(device, _EVENT_BYTES)):
             blocks.append(block)
     except OSError:
         # EAGAIN is the normal end; a reason that cannot be read is only a reason less.
         pass
-    return b"".join(blocks).decode("ascii", "replace")
+    return list(parse_events(events.text_of_lines(b"".join(blocks))))
 
 
-def _refusal(text: str, line: str, pid: int) -> str:
-    """Give the reason of the last refusal that is ours: others may be writing too."""
-    ours = [
-        event.fields.get("reason", "")
-        for event in parse_events(text)
-        if event.name == "refused"
-        and (event.fields.get("by") == str(pid) or event.fields.get("command") == line)
-    ]
-    return ours[-1] if ours else ""
+class Who(NamedTuple):
+    """The threads in a subsystem's functions, and how many more there were."""
+
+    inside: list[Inside]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command, in the parts that an error names."""
+
+    line: str
+    subsystem: str
+    edition: str = ""
+    parameter: str = ""
+    scoped: bool = False
 
 
 class Kmod:
@@ -173,18 +201,78 @@ class Kmod:
             return None
         return _text(self._sysfs / subsystem / "active")
 
-    def switch(self, subsystem: str, edition: str, mode: str = "concurrent") -> None:
-        """Make ``edition`` the active one of ``subsystem``.
+    def read_standing(self, subsystem: str) -> Standing | None:
+        """Tell which editions new calls get; None when there is no such subsystem."""
+        if not _NAME.fullmatch(subsystem) or "/" in subsystem:
+            return None
+        folder = self._sysfs / subsystem
+        # In this order: a switch that completes meanwhile shows as partial, or as active.
+        partial, active = _choice(folder / "partial"), _text(folder / "active")
+        if active is None:
+            return None
+        return Standing(active, partial, _text(folder / "mode") or "", _choice(folder / "scope"))
+
+    def switch(  # noqa: PLR0913 - one for each option of the command
+        self,
+        subsystem: str,
+        edition: str,
+        mode: str | None = None,
+        *,
+        timeout: float | None = None,
+        scope: str | None = None,
+        objects: str | None = None,
+    ) -> None:
+        """Make ``edition`` the active one of ``subsystem``, or the partial one.
+
+        Args:
+            subsystem: what to switch.
+            edition: what to switch it to.
+            mode: how; None leaves it to the module.
+            timeout: for how many seconds callers may be held (mode exclusive).
+            scope: which calls get the edition (mode scoped).
+            objects: ``migrate`` or ``keep`` (mode per-object).
 
         Raises:
-            InvalidInput: there is no such subsystem, edition or mode.
-            Refused: the module knows both and says no.
+            InvalidInput: there is no such subsystem, edition, mode or scope.
+            Refused: the module knows all of it and says no.
             Unreachable: the module is not loaded, or we are not root.
         """
-        for name in (subsystem, edition, mode):
-            if not _NAME.fullmatch(name):
-                raise InvalidInput(f"{name!r} is not a name", hint="see: dynamosctl list")
-        self._command(f"switch {subsystem} {edition} mode={mode}", subsystem, edition)
+        options = {"mode": mode, "timeout_ms": _milliseconds(timeout)}
+        options |= {"scope": scope, "objects": objects}
+        words = [f"{key}={_word(value)}" for key, value in options.items() if value is not None]
+        line = " ".join(["switch", _word(subsystem), _word(edition), *words])
+        self._command(_Command(line, subsystem, edition, scoped=scope is not None))
+
+    def set_parameter(self, subsystem: str, edition: str, name: str, value: str) -> None:
+        """Change a parameter of an edition's module.
+
+        Raises:
+            InvalidInput: there is no such subsystem, edition or parameter, or the value is wrong.
+            Refused: the parameter may not be written.
+            Unreachable: the module is not loaded, or we are not root.
+        """
+        if "=" in name:
+            raise InvalidInput(f"{name!r} is not a name", hint=_NO_NAME_HINT)
+        said = _word(value) if value else ""
+        line = f"set {_word(subsystem)} {_word(edition)} {_word(name)}={said}"
+        self._command(_Command(line, subsystem, edition, parameter=name))
+
+    def read_parameter(self, subsystem: str, edition: str, name: str) -> str | None:
+        """Give the value of a parameter of an edition's module; None when it may not be read."""
+        return _parameters(self._sysfs / subsystem / "editions" / edition).get(name)
+
+    def who(self, subsystem: str) -> Who:
+        """Look at all stacks: give the threads that are in one of the functions.
+
+        Raises:
+            InvalidInput: there is no such subsystem.
+            Unreachable: the module is not loaded, or we are not root.
+            DynamosError: others made so many events that the answer is not complete.
+        """
+        said = self._command(_Command(f"who {_word(subsystem)}", subsystem))
+        if events.lost(said):
+            raise DynamosError("events of the answer were lost", hint="try again")
+        return Who(*events.inside(said, subsystem))
 
     def events(self) -> Iterator[Event]:
         """Give events as they come, the oldest one still held first; waits for the next one.
@@ -197,15 +285,15 @@ class Kmod:
                 rest = b""
                 while block := device.read(_EVENT_BYTES):
                     lines, _, rest = (rest + block).rpartition(b"\n")
-                    yield from parse_events(lines.decode("ascii", "replace"))
+                    yield from parse_events(events.text_of_lines(lines))
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def _command(self, line: str, subsystem: str, edition: str) -> None:
+    def _command(self, command: _Command) -> Sequence[Event]:
         try:
-            self._port.command(line)
+            return self._port.command(command.line)
         except CommandFailed as failure:
-            raise self._refused(failure, subsystem, edition) from failure
+            raise self._refused(failure, command) from failure
         except OSError as error:
             raise self._unreachable(error) from error
 
@@ -216,35 +304,119 @@ class Kmod:
             return Unreachable("the kernel module is not loaded", hint=LOAD_HINT)
         return Unreachable(f"{self._device}: {error.strerror}", hint="see: dynamosctl doctor")
 
-    def _refused(self, failure: CommandFailed, subsystem: str, edition: str) -> DynamosError:
+    def _refused(self, failure: CommandFailed, command: _Command) -> DynamosError:
         """Turn an errno of docs/abi.md into the error that says it."""
-        number, reason = failure.number, failure.reason
-        error: type[DynamosError] = InvalidInput
-        match number:
-            case errno.ENOENT:
-                default = f"there is no subsystem {subsystem}"
-                hint = known_names(subsystem, self._names(), "subsystem")
-            case errno.ENXIO:
-                default = f"subsystem {subsystem} has no edition {edition}"
-                hint = known_names(edition, self._names(subsystem, "editions"), "edition")
-            case errno.EINVAL | errno.E2BIG:
-                default = "the module does not understand the command"
-                hint = "module and program may not belong together: dynamosctl version"
-            case errno.ENODEV:
-                error, default = Refused, f"the module of edition {edition} is being removed"
-                hint = "load it again: dynamosctl edition load"
-            case errno.EOPNOTSUPP:
-                error, default = Refused, f"{subsystem} cannot switch to {edition} like this"
-                hint = "mode=concurrent always works"
-            case errno.EACCES | errno.EPERM:
-                error, default, hint = Unreachable, "only root may switch", ROOT_HINT
-            case _:
-                error, default = DynamosError, f"the module failed: {os.strerror(number)}"
-                hint = "see: dynamosctl doctor, dmesg"
-        return error(reason or default, hint=hint)
+        error, default, hint = self._explain(failure.number, command)
+        message = failure.reason or default
+        if failure.number == errno.ETIMEDOUT:
+            threads, more = events.inside(failure.said, command.subsystem)
+            if threads:
+                message += f"; still inside: {events.name_threads(threads, more)}"
+        return error(message, hint=hint)
+
+    def _explain(self, number: int, command: _Command) -> tuple[type[DynamosError], str, str]:
+        """Give the error of an errno, a sentence if the module gave none, and what to do."""
+        if number in _INVALID:
+            return InvalidInput, *self._what_is_wrong(number, command)
+        if number in _REFUSED or (number == errno.EPERM and command.parameter):
+            return Refused, *self._why_not(number, command)
+        if number in {errno.EACCES, errno.EPERM}:
+            return Unreachable, "only root may do this", ROOT_HINT
+        if number == errno.EINTR:
+            return DynamosError, "a signal ended the command; nothing changed", "try again"
+        said = f"the module failed: {os.strerror(number)}"
+        return DynamosError, said, "see: dynamosctl doctor, dmesg"
+
+    def _what_is_wrong(self, number: int, command: _Command) -> tuple[str, str]:
+        subsystem, edition = command.subsystem, command.edition
+        if number == errno.ENOENT:
+            hint = known_names(subsystem, self._names(), "subsystem")
+            return f"there is no subsystem {subsystem}", hint
+        if number == errno.ENXIO:
+            hint = known_names(edition, self._names(subsystem, "editions"), "edition")
+            return f"subsystem {subsystem} has no edition {edition}", hint
+        if number == errno.ESRCH:
+            return self._not_there(command)
+        return self._not_understood(number, command)
+
+    def _why_not(self, number: int, command: _Command) -> tuple[str, str]:
+        subsystem, edition = command.subsystem, command.edition
+        if number == errno.EOPNOTSUPP:
+            said = f"{subsystem} cannot switch to {edition} like this"
+            return said, self._allowed(subsystem, edition)
+        if number == errno.ETIMEDOUT:
+            hint = f"who is inside now: dynamosctl edition who {subsystem}; let them end, "
+            hint += "hold callers longer (--timeout), or take another mode"
+            return "somebody was inside until the deadline", hint
+        if number == errno.ECANCELED:
+            hint = "the edition's author says when it can be used; dmesg may say more"
+            return f"edition {edition} itself said no", hint
+        if number == errno.EPERM:
+            hint = f"it may be set when the module is loaded: modprobe … {command.parameter}=…"
+            return f"parameter {command.parameter} may not be written", hint
+        said = f"{edition or subsystem} has no gate, or its module is being removed"
+        return said, "load it again: dynamosctl edition load"
+
+    def _not_there(self, command: _Command) -> tuple[str, str]:
+        """Say what is not there: a parameter, or what a scope names."""
+        if not command.parameter:
+            hint = "the task, cgroup or CPU must exist, and `handler` needs an edition that has one"
+            return "what the scope names is not there", hint
+        names = _parameters(self._edition_folder(command))
+        said = f"edition {command.edition} has no parameter {command.parameter}"
+        # Not `known_names`: there may be others, which may be written but not read.
+        near = known_names(command.parameter, names, "parameter") if names else ""
+        return said, near or "modinfo shows the module's parameters"
+
+    def _not_understood(self, number: int, command: _Command) -> tuple[str, str]:
+        if number == errno.E2BIG:
+            return "the command is too long", "a command has at most 255 bytes: take shorter names"
+        if command.parameter:
+            now = _parameters(self._edition_folder(command)).get(command.parameter)
+            hint = f"it is {now} now" if now else "modinfo shows the module's parameters"
+            return f"{command.parameter} cannot have this value", hint
+        if command.scoped:
+            hint = "a scope is cpus:LIST, task:PID, cgroup:PATH, share:1/N or handler"
+            return "the module does not understand the command", hint
+        hint = "module and program may not belong together: dynamosctl version"
+        return "the module does not understand the command", hint
+
+    def _allowed(self, subsystem: str, edition: str) -> str:
+        """Give the modes in which one can switch to an edition from where we are."""
+        editions = self._sysfs / subsystem / "editions"
+        active = _text(self._sysfs / subsystem / "active") or ""
+        here, there = _modes(editions / active), _modes(editions / edition)
+        if not here or not there:
+            return "what each edition allows: dynamosctl edition list"
+        if both := [mode for mode in there if mode in here]:
+            return f"from {active} to {edition} one can switch with: {', '.join(both)}"
+        return f"{active} allows {', '.join(here)}; {edition} allows {', '.join(there)}"
+
+    def _edition_folder(self, command: _Command) -> Path:
+        return self._sysfs / command.subsystem / "editions" / command.edition
 
     def _names(self, *below: str) -> list[str]:
         return [folder.name for folder in _folders(self._sysfs.joinpath(*below))]
+
+
+def _word(text: object) -> str:
+    """Give a word of a command.
+
+    Raises:
+        InvalidInput: it would be none, or more than one.
+    """
+    word = str(text)
+    if not _NAME.fullmatch(word):
+        raise InvalidInput(f"{word!r} is not a name", hint=_NO_NAME_HINT)
+    return word
+
+
+def _milliseconds(timeout: float | None) -> int | None:
+    if timeout is None:
+        return None
+    if not MIN_TIMEOUT_SECONDS <= timeout <= MAX_TIMEOUT_SECONDS:
+        raise InvalidInput(f"a timeout of {timeout} s is not possible", hint="from 1ms to 1m")
+    return round(timeout * 1000)
 
 
 def known_names(wrong: str, names: Iterable[str], kind: str) -> str:
@@ -289,12 +461,36 @@ def _folders(path: Path) -> list[Path]:
         raise
 
 
+def _choice(path: Path) -> str | None:
+    """Give a value that may be none: in words, or because an older module has no such file."""
+    text = _text(path)
+    return None if text in {None, "", "none"} else text
+
+
+def _modes(folder: Path) -> tuple[str, ...]:
+    return tuple((_text(folder / "modes") or "").split())
+
+
+def _parameters(folder: Path) -> dict[str, str]:
+    """Give an edition's parameters, those that may be read. Their text is whatever it is."""
+    found: dict[str, str] = {}
+    try:
+        for path in sorted((folder / "parameters").iterdir()):
+            with contextlib.suppress(OSError):
+                found[path.name] = events.text_of_lines(path.read_bytes()).rstrip("\n")
+    except OSError:
+        # Not there, or the module's author lets nobody look: no reason to show nothing else.
+        pass
+    return found
+
+
 def _edition(folder: Path) -> Edition | None:
     index, state = _number(folder / "index"), _text(folder / "state")
     module = _text(folder / "module")
     if index is None or state is None or module is None:
         return None
-    return Edition(folder.name, index, EditionState(state), module)
+    modes, parameters = _modes(folder), _parameters(folder)
+    return Edition(folder.name, index, EditionState(state), module, modes, parameters)
 
 
 def _counts(folder: Path) -> Counts | None:
@@ -326,4 +522,7 @@ def _subsystem(folder: Path) -> Subsystem | None:
         switches,
         {each.name: each for each in sorted(editions, key=lambda edition: edition.index)},
         {each.name: each for each in functions},
+        _choice(folder / "partial"),
+        _choice(folder / "scope"),
+        *(_number(folder / name) or 0 for name in _COUNTS),
     )

@@ -92,6 +92,18 @@ DEFINITIONS = (
         "Whether a new call of the subsystem's functions gets this edition.",
     ),
     Definition(
+        "dynamos_edition_partial",
+        "gauge",
+        ("subsystem", "edition"),
+        "Whether a part of the new calls gets this edition: a scoped or per-object switch goes on.",
+    ),
+    Definition(
+        "dynamos_subsystem_held_callers",
+        "gauge",
+        ("subsystem",),
+        "Callers that wait for an exclusive switch or for an object's transfer.",
+    ),
+    Definition(
         "dynamos_switches_total",
         "counter",
         ("subsystem", "from", "to", "trigger", "result"),
@@ -100,14 +112,14 @@ DEFINITIONS = (
     Definition(
         "dynamos_switch_duration_seconds",
         "histogram",
-        ("subsystem",),
+        ("subsystem", "mode"),
         "Time from the command until the daemon had it back, of its own successful switches.",
     ),
     Definition(
         "dynamos_last_switch_timestamp_seconds",
         "gauge",
         ("subsystem",),
-        "When the daemon last saw the active edition change, Unix time.",
+        "When the daemon last saw the active or the partial edition change, Unix time.",
     ),
     Definition(
         "dynamos_signal",
@@ -200,8 +212,23 @@ DEFINITIONS = (
     ),
 )
 
-DURATION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0)
-"""Upper bounds, in seconds: a switch is one store in the kernel; what is seen is the way there."""
+DURATION_BUCKETS = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    60.0,
+)
+"""Upper bounds, in seconds: a switch is one store in the kernel, and what is seen is the way there;
+but an exclusive one waits until nobody is inside, for up to a minute."""
 
 _DURATION = "dynamos_switch_duration_seconds"
 
@@ -225,7 +252,7 @@ class Snapshot:
     """Everything the page shows, at one time."""
 
     values: Mapping[str, Mapping[Labels, float]]
-    durations: Mapping[str, Histogram] = field(default_factory=dict)
+    durations: Mapping[Labels, Histogram] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- from the stages
@@ -236,9 +263,11 @@ def kernel_values(kernel: KernelState) -> Values:
     calls: dict[Labels, float] = {}
     in_flight: dict[Labels, float] = {}
     active: dict[Labels, float] = {}
+    partial: dict[Labels, float] = {}
     for subsystem in kernel.subsystems.values():
         for edition in subsystem.editions:
             active[subsystem.name, edition] = float(edition == subsystem.active)
+            partial[subsystem.name, edition] = float(edition == subsystem.partial)
         for function in subsystem.functions.values():
             for edition, counts in function.counts.items():
                 calls[subsystem.name, function.name, edition] = counts.calls
@@ -248,6 +277,10 @@ def kernel_values(kernel: KernelState) -> Values:
         "dynamos_function_calls_total": calls,
         "dynamos_function_in_flight_threads": in_flight,
         "dynamos_edition_active": active,
+        "dynamos_edition_partial": partial,
+        "dynamos_subsystem_held_callers": {
+            (each.name,): float(each.held) for each in kernel.subsystems.values()
+        },
     }
 
 
@@ -308,7 +341,7 @@ class Tally:
 
     switches: Counter[Labels] = field(default_factory=Counter)
     last_switches: dict[Labels, float] = field(default_factory=dict)
-    durations: dict[str, Histogram] = field(default_factory=dict)
+    durations: dict[Labels, Histogram] = field(default_factory=dict)
     evaluations: Counter[Labels] = field(default_factory=Counter)
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
 
@@ -320,8 +353,9 @@ class Tally:
             return
         self.last_switches[(result.subsystem,)] = wall
         if result.trigger != "manual":
-            before = self.durations.get(result.subsystem, Histogram())
-            self.durations[result.subsystem] = before.observe(result.duration_seconds)
+            which = (result.subsystem, result.mode)
+            before = self.durations.get(which, Histogram())
+            self.durations[which] = before.observe(result.duration_seconds)
 
     def add_evaluation(self, policy: str, wall: float) -> None:
         """Count an evaluation, done at ``wall`` in Unix time."""
@@ -385,13 +419,13 @@ def _family(definition: Definition, values: Mapping[Labels, float]) -> Metric:
     return family
 
 
-def _histogram(definition: Definition, durations: Mapping[str, Histogram]) -> Metric:
+def _histogram(definition: Definition, durations: Mapping[Labels, Histogram]) -> Metric:
     family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
     bounds = [*(str(bound) for bound in DURATION_BUCKETS), "+Inf"]
-    for subsystem, histogram in sorted(durations.items()):
+    for labels, histogram in sorted(durations.items(), key=lambda each: each[0]):
         sums = [sum(histogram.counts[: place + 1]) for place in range(len(bounds))]
         buckets = [(bound, float(count)) for bound, count in zip(bounds, sums, strict=True)]
-        family.add_metric([subsystem], buckets, histogram.total)
+        family.add_metric(labels, buckets, histogram.total)
     return family
 
 

@@ -18,6 +18,7 @@ class EditionState(enum.StrEnum):
     """What the kernel module says of an edition."""
 
     ACTIVE = "active"
+    PARTIAL = "partial"
     DRAINING = "draining"
     IDLE = "idle"
 
@@ -32,12 +33,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """One implementation of a subsystem's functions."""
+    """One implementation of a subsystem's functions.
+
+    ``modes`` are those in which one may switch to it and away from it. ``parameters`` are those of
+    its module that may be read.
+    """
 
     name: str
     index: int
     state: EditionState
     module: str
+    modes: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,13 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Subsystem:
-    """A set of functions that switch together, as the module shows it."""
+    """A set of functions that switch together, as the module shows it.
+
+    ``partial`` is the edition that some of the new calls get instead of the active one; ``scope``
+    says which, if the mode is ``scoped``. ``held`` callers wait for a switch; ``objects`` are kept
+    in mind for one. ``before_gate`` threads were inside before there was a gate, and of
+    ``unreliable`` more that is not known.
+    """
 
     name: str
     active: str
@@ -60,6 +73,22 @@ class Subsystem:
     switches: int
     editions: Mapping[str, Edition]
     functions: Mapping[str, Function]
+    partial: str | None = None
+    scope: str | None = None
+    held: int = 0
+    objects: int = 0
+    before_gate: int = 0
+    unreliable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Which editions new calls of a subsystem get; the fields are those of `Subsystem`."""
+
+    active: str
+    partial: str | None = None
+    mode: str = ""
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +190,27 @@ class Decision:
     rules: Mapping[str, RuleState]
 
 
+PARTIAL_MODES = frozenset({"scoped", "per-object"})
+"""The modes in which an edition may get a part of the new calls, for a while or for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchOptions:
+    """How to switch. What is None is the kernel module's choice."""
+
+    mode: str | None = None
+    timeout_seconds: float | None = None
+    scope: str | None = None
+    objects: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchResult:
     """What became of a switch, confirmed by reading back.
 
     ``trigger`` is "policy", "manual" or "exit"; ``result`` is "ok", "refused" or "failed".
+    ``mode`` is "" when it was the module's to choose and nothing came of it. ``partial``: the
+    target gets a part of the new calls only (yet). ``changed``: it was not so before.
     """
 
     time: float
@@ -177,3 +222,6 @@ class SwitchResult:
     result: str
     reason: str
     duration_seconds: float
+    partial: bool = False
+    scope: str | None = None
+    changed: bool = True

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from dynamosd.errors import DynamosError, InvalidInput, Refused
 from dynamosd.kmod import known_names
-from dynamosd.model import SwitchResult
+from dynamosd.model import PARTIAL_MODES, Standing, SwitchOptions, SwitchResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynamosd.kmod import Kmod
 
-CONCURRENT = "concurrent"
+_BY_THE_MODULE = SwitchOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +26,67 @@ class Switcher:
     now: Callable[[], float]
 
     def switch(
-        self, subsystem: str, target: str, trigger: str, mode: str = CONCURRENT
+        self,
+        subsystem: str,
+        target: str,
+        trigger: str,
+        options: SwitchOptions = _BY_THE_MODULE,
     ) -> SwitchResult:
-        """Make ``target`` active and read back that it is.
+        """Make ``target`` active, or partial, and read back that it is.
 
         Raises:
-            InvalidInput: there is no such subsystem, edition or mode.
+            InvalidInput: there is no such subsystem, edition, mode or scope.
             Refused: the module says no.
             Unreachable: the module is not loaded, or we are not root.
             DynamosError: it was done, and something else is active already.
         """
         start = self.now()
-        origin = self.kmod.read_active(subsystem)
-        if origin is None:
+        before = self.kmod.read_standing(subsystem)
+        if before is None:
             names = self.kmod.read().subsystems
             hint = known_names(subsystem, names, "subsystem")
             raise InvalidInput(f"there is no subsystem {subsystem}", hint=hint)
-        self.kmod.switch(subsystem, target, mode)
+        self.kmod.switch(
+            subsystem,
+            target,
+            options.mode,
+            timeout=options.timeout_seconds,
+            scope=options.scope,
+            objects=options.objects,
+        )
         end = self.now()
-        active = self.kmod.read_active(subsystem)
-        if active != target:
+        after = self.kmod.read_standing(subsystem)
+        if after is None or not _confirms(after, target, options.mode):
             raise DynamosError(
-                f"{subsystem} was switched to {target}, and is {active or 'gone'} again",
+                f"{subsystem} was switched to {target}, and is {_describe(after)} again",
                 hint="someone else switches it too: dynamosctl status",
             )
-        return SwitchResult(end, subsystem, origin, target, mode, trigger, "ok", "", end - start)
+        return SwitchResult(
+            end,
+            subsystem,
+            _left(before, target),
+            target,
+            options.mode or after.mode,
+            trigger,
+            "ok",
+            "",
+            end - start,
+            partial=after.active != target,
+            scope=after.scope,
+            changed=before != after,
+        )
 
     def attempt(
-        self, subsystem: str, target: str, trigger: str, mode: str = CONCURRENT
+        self,
+        subsystem: str,
+        target: str,
+        trigger: str,
+        options: SwitchOptions = _BY_THE_MODULE,
     ) -> SwitchResult:
         """Do the same, and let the result say what went wrong."""
         start = self.now()
         try:
-            return self.switch(subsystem, target, trigger, mode)
+            return self.switch(subsystem, target, trigger, options)
         except DynamosError as error:
             result = "refused" if isinstance(error, Refused | InvalidInput) else "failed"
             return SwitchResult(
@@ -66,7 +94,7 @@ class Switcher:
                 subsystem,
                 self._origin(subsystem),
                 target,
-                mode,
+                options.mode or "",
                 trigger,
                 result,
                 error.message,
@@ -79,3 +107,24 @@ class Switcher:
             return self.kmod.read_active(subsystem) or ""
         except OSError:
             return ""
+
+
+def _confirms(standing: Standing, target: str, mode: str | None) -> bool:
+    """Tell whether a switch to ``target`` can have led to this."""
+    if standing.partial == target:
+        return mode is None or mode in PARTIAL_MODES
+    return standing.active == target and standing.partial is None
+
+
+def _left(before: Standing, target: str) -> str:
+    """Give the edition that calls are taken from: the partial one on the way back from it."""
+    if before.active == target and before.partial:
+        return before.partial
+    return before.active
+
+
+def _describe(standing: Standing | None) -> str:
+    if standing is None:
+        return "gone"
+    partly = f" with {standing.partial} in part" if standing.partial else ""
+    return standing.active + partly

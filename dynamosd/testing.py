@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynamosd.errors import Unreachable
-from dynamosd.kmod import CommandFailed, Kmod
+from dynamosd.kmod import CommandFailed, Event, Kmod, parse_events
 from dynamosd.model import ORIGINAL, FunctionSample, ProbeCost
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ Key = tuple[str, str, str]
 """(subsystem, function, edition)."""
 
 COMMAND_MAX = 255
-UNSUPPORTED_MODES = frozenset({"exclusive", "per-object", "scoped"})
+MODES = ("concurrent", "exclusive", "per-object", "scoped")
+"""All modes, those first that a switch without a mode takes first."""
+
+_OPTIONS = frozenset({"mode", "timeout_ms", "scope", "objects"})
+_SCOPES = ("cpus:", "task:", "cgroup:", "share:1/", "handler")
+_TIMEOUTS = range(1, 60001)
+_MAX_INSIDE = 16
 
 
 class FakeModule:
@@ -60,11 +67,20 @@ class FakeModule:
             _put(folder / "functions" / function / "id", number)
             _put(folder / "functions" / function / "backend", "none")
         _put(folder / "mode", "concurrent")
-        _put(folder / "switches", 0)
+        for name in ("partial", "scope"):
+            _put(folder / name, "none")
+        for name in ("switches", "held", "objects", "before_gate", "unreliable"):
+            _put(folder / name, 0)
         _put(folder / "active", ORIGINAL)
         self.load(subsystem, ORIGINAL)
 
-    def load(self, subsystem: str, edition: str, functions: Iterable[str] | None = None) -> None:
+    def load(
+        self,
+        subsystem: str,
+        edition: str,
+        functions: Iterable[str] | None = None,
+        modes: Iterable[str] = MODES,
+    ) -> None:
         """Add an edition of ``functions`` (all of them); the second one installs the gates."""
         folder = self.sysfs / subsystem
         editions = folder / "editions"
@@ -72,6 +88,7 @@ class FakeModule:
         index = next(number for number in range(len(taken) + 1) if number not in taken)
         _put(editions / edition / "index", index)
         _put(editions / edition / "module", f"dynamos_{subsystem}")
+        _put(editions / edition / "modes", " ".join(modes))
         _put(editions / edition / "state", "active" if edition == ORIGINAL else "idle")
         names = functions or [path.name for path in (folder / "functions").iterdir()]
         for function in names:
@@ -88,6 +105,22 @@ class FakeModule:
         for counts in (self.sysfs / subsystem / "functions").glob(f"*/{edition}"):
             shutil.rmtree(counts)
 
+    def give_parameter(self, subsystem: str, edition: str, name: str, value: object) -> None:
+        """Let the module of an edition have a parameter."""
+        _put(self.sysfs / subsystem / "editions" / edition / "parameters" / name, value)
+
+    def complete(self, subsystem: str) -> None:
+        """Let the last object have the edition that a per-object switch is about."""
+        folder = self.sysfs / subsystem
+        edition = _get(folder / "partial")
+        self._stand(folder, edition, "none", "per-object", "none")
+        self._emit("completed", f"subsystem={subsystem} edition={edition} us=5")
+
+    def leave(self, subsystem: str) -> None:
+        """Let all threads return."""
+        for path in (self.sysfs / subsystem / "functions").glob("*/*/in_flight"):
+            _put(path, 0)
+
     def call(self, subsystem: str, function: str, times: int = 1, *, blocked: int = 0) -> None:
         """Let ``times`` calls run through, and ``blocked`` more enter and stay."""
         folder = self.sysfs / subsystem / "functions" / function
@@ -100,53 +133,159 @@ class FakeModule:
 
     # ------------------------------------------------------------------- what the device does
 
-    def command(self, line: str) -> None:
+    def command(self, line: str) -> list[Event]:
         """Carry a command out as the module would, with its errnos and events."""
         if not self.device.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.device))
         if len(line) > COMMAND_MAX:
             raise CommandFailed(errno.E2BIG, "")
+        before = len(self.device.read_text())
         try:
-            self._command(line.split())
+            self._command(line.split(" "))
         except CommandFailed as failure:
             text = f'command="{line}" by={os.getpid()} errno={failure.number}'
             self._emit("refused", f'{text} reason="{failure.reason}"')
+            failure.said = self._since(before)
             raise
+        return self._since(before)
+
+    def _since(self, before: int) -> list[Event]:
+        return list(parse_events(self.device.read_text()[before:]))
 
     def _command(self, words: list[str]) -> None:
-        if len(words) < 3 or words[0] != "switch":  # noqa: PLR2004 - switch SUBSYSTEM EDITION
-            raise CommandFailed(errno.EINVAL, "switch needs a subsystem and an edition")
-        for option in words[3:]:
-            mode = option.removeprefix("mode=")
-            if mode in UNSUPPORTED_MODES:
-                reason = f"mode {mode} is not supported by this version"
-                raise CommandFailed(errno.EOPNOTSUPP, reason)
-            if option != "mode=concurrent":
-                raise CommandFailed(errno.EINVAL, f"unknown option {option}")
-        self._switch(words[1], words[2])
+        match words:
+            case ["who", subsystem]:
+                self._name_threads(self._subsystem(subsystem))
+            case ["set", subsystem, edition, assignment] if "=" in assignment:
+                folder = self._edition(self._subsystem(subsystem), edition)
+                self._set(folder, *assignment.split("=", 1))
+            case ["switch", subsystem, edition, *options]:
+                self._switch(subsystem, edition, _options(options))
+            case _:
+                raise CommandFailed(errno.EINVAL, "this is no command")
 
-    def _switch(self, subsystem: str, edition: str) -> None:
-        folder = self.sysfs / subsystem
-        if not folder.is_dir():
-            raise CommandFailed(errno.ENOENT, f"there is no subsystem {subsystem}")
-        if not (folder / "editions" / edition).is_dir():
-            reason = f"subsystem {subsystem} has no edition {edition}"
-            raise CommandFailed(errno.ENXIO, reason)
-        origin = (folder / "active").read_text().strip()
-        if origin == edition:
+    def _subsystem(self, name: str) -> Path:
+        if not (self.sysfs / name).is_dir():
+            raise CommandFailed(errno.ENOENT, f"there is no subsystem {name}")
+        return self.sysfs / name
+
+    def _edition(self, folder: Path, name: str) -> Path:
+        if not (folder / "editions" / name).is_dir():
+            raise CommandFailed(errno.ENXIO, f"subsystem {folder.name} has no edition {name}")
+        return folder / "editions" / name
+
+    def _set(self, folder: Path, name: str, value: str) -> None:
+        path = folder / "parameters" / name
+        if not path.exists():
+            reason = f"edition {folder.name} has no parameter {name}"
+            raise CommandFailed(errno.ESRCH, reason)
+        if not path.stat().st_mode & stat.S_IWUSR:
+            raise CommandFailed(errno.EPERM, f"parameter {name} may not be written")
+        if not value.isdecimal():
+            raise CommandFailed(errno.EINVAL, f"parameter {name} takes a number")
+        _put(path, value)
+        text = f"subsystem={folder.parts[-3]} edition={folder.name} parameter={name}"
+        self._emit("parameter", f"{text} value={value} by={os.getpid()}")
+
+    def _switch(self, subsystem: str, edition: str, options: Mapping[str, str]) -> None:
+        folder = self._subsystem(subsystem)
+        self._edition(folder, edition)
+        origin, partial = _get(folder / "active"), _get(folder / "partial")
+        if edition == origin and partial == "none":
             return
-        _put(folder / "active", edition)
-        _put(folder / "editions" / edition / "state", "active")
-        busy = any(int(path.read_text()) for path in folder.glob(f"functions/*/{origin}/in_flight"))
-        _put(folder / "editions" / origin / "state", "draining" if busy else "idle")
+        mode, scope = self._mode(folder, edition, options), options.get("scope", "none")
+        if partial == edition and mode == "per-object":
+            return
+        busy = _in_flight(folder, origin)
+        if mode == "exclusive" and busy:
+            self._name_threads(folder)
+            reason = f"{busy} threads were inside for {options.get('timeout_ms', '1000')} ms"
+            raise CommandFailed(errno.ETIMEDOUT, reason)
+        partly = mode == "scoped" or (mode == "per-object" and busy)
+        if partly and edition != origin:
+            self._stand(folder, origin, edition, mode, scope)
+        else:
+            self._stand(folder, edition, "none", mode, "none")
         _add(folder / "switches", 1)
-        text = f"subsystem={subsystem} from={origin} to={edition} mode=concurrent"
+        text = f"subsystem={subsystem} from={origin} to={edition} mode={mode} us=3"
+        text += f" scope={scope}" if mode == "scoped" else ""
         self._emit("switched", f"{text} by={os.getpid()}")
+
+    def _mode(self, folder: Path, edition: str, options: Mapping[str, str]) -> str:
+        """Choose or check the mode."""
+        names = (_get(folder / "active"), edition)
+        allowed = [set(_get(folder / "editions" / name / "modes").split()) for name in names]
+        both = [mode for mode in MODES if all(mode in each for each in allowed)]
+        mode = options.get("mode") or next((each for each in both if each != "scoped"), "none")
+        if mode not in both:
+            reason = f"mode {mode} is not allowed from {names[0]} to {edition}"
+            raise CommandFailed(errno.EOPNOTSUPP, reason)
+        if options.get("scope", "") == "task:99999":
+            raise CommandFailed(errno.ESRCH, "there is no task 99999")
+        return mode
+
+    def _stand(self, folder: Path, active: str, partial: str, mode: str, scope: str) -> None:
+        """Be so from now on; what loses its calls drains."""
+        for name, value in (("mode", mode), ("scope", scope)):
+            _put(folder / name, value)
+        _put(folder / "partial", partial)
+        _put(folder / "active", active)
+        for path in (folder / "editions").iterdir():
+            left = "draining" if _in_flight(folder, path.name) else "idle"
+            states = {active: "active", partial: "partial"}
+            _put(path / "state", states.get(path.name, left))
+
+    def _name_threads(self, folder: Path) -> None:
+        """Give the events of the threads inside."""
+        threads = [
+            (path.parts[-3], path.parts[-2], "gated")
+            for path in sorted(folder.glob("functions/*/*/in_flight"))
+            for _ in range(int(_get(path)))
+        ]
+        function = min(path.name for path in (folder / "functions").iterdir())
+        threads += [(function, ORIGINAL, "before-gate")] * int(_get(folder / "before_gate"))
+        threads += [("?", "?", "unreliable")] * int(_get(folder / "unreliable"))
+        more = max(0, len(threads) - _MAX_INSIDE)
+        for number, (function, edition, how) in enumerate(threads[:_MAX_INSIDE], 1):
+            text = f"subsystem={folder.name} function={function} edition={edition}"
+            text += f' pid={1000 + number} comm="a reader" at=io_schedule how={how}'
+            text += f" count={more}" if more and number == _MAX_INSIDE else ""
+            self._emit("inside", text)
 
     def _emit(self, name: str, fields: str) -> None:
         seq = 1 + len(self.device.read_text().splitlines())
         with self.device.open("a") as device:
             device.write(f"seq={seq} time={seq}.000000000 event={name} {fields}\n")
+
+
+def _options(words: Iterable[str]) -> dict[str, str]:
+    """Take the options of a switch apart."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in _OPTIONS or key in found or not equals:
+            raise CommandFailed(errno.EINVAL, f"unknown option {word}")
+        found[key] = value
+    if found.get("mode", MODES[0]) not in MODES:
+        raise CommandFailed(errno.EINVAL, f"unknown mode {found['mode']}")
+    if int(found.get("timeout_ms", "1")) not in _TIMEOUTS:
+        raise CommandFailed(errno.EINVAL, "timeout_ms is from 1 to 60000")
+    if not found.get("scope", "handler").startswith(_SCOPES):
+        raise CommandFailed(errno.EINVAL, f"unknown scope {found['scope']}")
+    for key, mode in (("timeout_ms", "exclusive"), ("scope", "scoped"), ("objects", "per-object")):
+        if key in found and found.get("mode") != mode:
+            raise CommandFailed(errno.EINVAL, f"{key} is for mode {mode}")
+    if found.get("mode") == "scoped" and "scope" not in found:
+        raise CommandFailed(errno.EINVAL, "mode scoped needs a scope")
+    return found
+
+
+def _in_flight(folder: Path, edition: str) -> int:
+    return sum(int(_get(path)) for path in folder.glob(f"functions/*/{edition}/in_flight"))
+
+
+def _get(path: Path) -> str:
+    return path.read_text().strip()
 
 
 def _put(path: Path, value: object) -> None:

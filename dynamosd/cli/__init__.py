@@ -30,6 +30,30 @@ exit codes: 0 ok, 1 failed or invalid, 2 usage, 3 valid with warnings, 4 not sup
 5 daemon or module not reachable, 6 refused by a safety rule"""
 
 
+SWITCH_HELP = """\
+modes, each only where both editions allow it (dynamosctl edition list):
+  concurrent   new calls get the edition; calls that run end where they are
+  exclusive    new callers wait until nobody is inside, or until the timeout:
+               then nothing has changed
+  per-object   an object changes when no call is about it, a new one at once
+  scoped       only the calls of --scope get the edition
+--timeout, --scope and --objects belong to one mode each: it need not be given.
+
+examples:
+  dynamosctl switch readahead random
+  dynamosctl switch readahead random --mode exclusive --timeout 500ms
+  dynamosctl switch readahead random --scope cgroup:/system.slice
+  dynamosctl switch readahead random --scope share:1/100
+  dynamosctl switch readahead random     # random is partial: now for all calls
+  dynamosctl switch readahead original   # original is active: now for all again
+"""
+
+SET_HELP = """\
+example:
+  dynamosctl edition set readahead streaming window=64
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -69,9 +93,17 @@ def _first_line() -> str:
 _Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
 
-def _add(commands: _Commands[_Parser], name: str, text: str, command: Command) -> _Parser:
-    """Add a command; every one can answer in JSON."""
-    parser = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+def _add(
+    commands: _Commands[_Parser], name: str, text: str, command: Command, more: str = ""
+) -> _Parser:
+    """Add a command; every one can answer in JSON. ``more`` is shown below its options."""
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"{more}\n{EXIT_CODES}" if more else EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "-o", "--output", choices=("table", "json"), default="table", help="form of the answer"
     )
@@ -86,15 +118,32 @@ def _add_runtime_dir(parser: _Parser) -> None:
 
 
 def _add_kernel(commands: _Commands[_Parser]) -> None:
-    from dynamosd.cli import kernel  # noqa: PLC0415 - see the top
+    from dynamosd.cli import arguments, kernel  # noqa: PLC0415 - see the top
 
     _add_runtime_dir(_add(commands, "status", "what is active, and why", kernel.show_status))
     _add(commands, "list", "subsystems, functions, editions, counters", kernel.show_list)
     _add(commands, "version", "versions of program and module", kernel.show_version)
-    switch = _add(commands, "switch", "make an edition the active one", kernel.switch)
+    text = "make an edition the active one, or give it a part of the calls"
+    switch = _add(commands, "switch", text, kernel.switch, SWITCH_HELP)
     switch.add_argument("subsystem", metavar="SUBSYSTEM")
     switch.add_argument("edition", metavar="EDITION")
-    switch.add_argument("--mode", default="concurrent", help="how (%(default)s)")
+    switch.add_argument(
+        "--mode", choices=arguments.MODES, help="how; otherwise the module takes a mode that fits"
+    )
+    switch.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=arguments.timeout,
+        help="exclusive: for how long callers may be held, such as 500ms (1s)",
+    )
+    switch.add_argument(
+        "--scope", type=arguments.scope, help=f"scoped: which calls: {arguments.SCOPES}"
+    )
+    switch.add_argument(
+        "--objects",
+        choices=arguments.OBJECTS,
+        help="per-object: what becomes of objects that exist (migrate)",
+    )
     _add_runtime_dir(switch)
 
 
@@ -112,9 +161,9 @@ def _add_check(commands: _Commands[_Parser]) -> None:
 
 
 def _add_edition(commands: _Commands[_Parser]) -> None:
-    from dynamosd.cli import edition  # noqa: PLC0415 - see the top
+    from dynamosd.cli import arguments, edition  # noqa: PLC0415 - see the top
 
-    text = "list, load and unload editions"
+    text = "list, load, unload and tune editions, and see who is inside"
     parser = commands.add_parser("edition", help=text, description=text, epilog=EXIT_CODES)
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add(below, "list", "editions, their states and modules", edition.show_editions)
@@ -122,6 +171,12 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     load.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
     unload = _add(below, "unload", "unload an edition's module", edition.unload)
     unload.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
+    tune = _add(below, "set", "change a parameter of an edition", edition.set_parameter, SET_HELP)
+    tune.add_argument("subsystem", metavar="SUBSYSTEM")
+    tune.add_argument("edition", metavar="EDITION")
+    tune.add_argument("assignment", metavar="NAME=VALUE", type=arguments.assignment)
+    who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
+    who.add_argument("subsystem", metavar="SUBSYSTEM")
 
 
 def _add_doctor(commands: _Commands[_Parser]) -> None:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``edition list|load|unload``: the kernel modules that editions come in."""
+"""``edition list|load|unload|set|who``: editions, their kernel modules, and who is inside."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import print_json, print_table
+from dynamosd.cli.output import print_json, print_note, print_table
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.model import ORIGINAL, EditionState
@@ -36,7 +37,17 @@ def show_editions(args: argparse.Namespace, kmod: Kmod) -> int:
         for subsystem, edition in [pair]
     ]
     print_table(head, rows, right="IN FLIGHT")
+    for pair in pairs:
+        if more := _details(pair[1]):
+            print_note(f"{_name(*pair)}: {more}")
     return 0
+
+
+def _details(edition: Edition) -> str:
+    """Give an edition's modes and parameters; nothing when the module does not show any."""
+    parameters = [f"{name}={value}" for name, value in edition.parameters.items()]
+    found = (("modes", edition.modes), ("parameters", parameters))
+    return "; ".join(f"{what} {', '.join(values)}" for what, values in found if values)
 
 
 def load(args: argparse.Namespace, kmod: Kmod) -> int:
@@ -69,6 +80,49 @@ def unload(args: argparse.Namespace, kmod: Kmod) -> int:
     return 0
 
 
+def set_parameter(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Change a parameter of an edition, and show what it is now."""
+    name, value = args.assignment
+    kmod.set_parameter(args.subsystem, args.edition, name, value)
+    now = kmod.read_parameter(args.subsystem, args.edition, name)
+    if args.output == "json":
+        print_json(
+            "EditionParameter",
+            subsystem=args.subsystem,
+            edition=args.edition,
+            name=name,
+            value=now,
+        )
+    elif now is None:
+        print(f"{args.subsystem}/{args.edition}: {name} was set; it may not be read")
+    else:
+        print(f"{args.subsystem}/{args.edition}: {name}={now}")
+    return 0
+
+
+def show_who(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Show the threads that are in a subsystem's functions."""
+    inside, more = kmod.who(args.subsystem)
+    if args.output == "json":
+        threads = [dataclasses.asdict(each) for each in inside]
+        print_json("ThreadList", subsystem=args.subsystem, threads=threads, more=more)
+        return 0
+    if not inside:
+        print(f"nobody is inside {args.subsystem}")
+        return 0
+    head = ("FUNCTION", "EDITION", "PID", "COMMAND", "SITS IN", "HOW")
+    rows = [
+        (each.function, each.edition, str(each.pid), each.comm, each.at, each.how)
+        for each in inside
+    ]
+    print_table(head, rows, right="PID")
+    if more:
+        print_note(f"and {more} more", indent="")
+    if any(each.how == "unreliable" for each in inside):
+        print_note("unreliable: this stack cannot be read, so the thread may be inside", indent="")
+    return 0
+
+
 def module_name(name: str) -> str:
     """Give the kernel module of ``SUBSYSTEM/EDITION``, of ``SUBSYSTEM`` or of its own name."""
     module = name.replace("/", "_").replace("-", "_")
@@ -93,9 +147,10 @@ def _refuse_busy(subsystem: Subsystem, edition: Edition) -> None:
     name = _name(subsystem, edition)
     if edition.name == ORIGINAL:
         return
-    if edition.state is EditionState.ACTIVE:
-        hint = f"switch it away first: dynamosctl switch {subsystem.name} {ORIGINAL}"
-        raise Refused(f"{name} is active", hint=hint)
+    if edition.state in {EditionState.ACTIVE, EditionState.PARTIAL}:
+        to = ORIGINAL if edition.state is EditionState.ACTIVE else subsystem.active
+        hint = f"switch it away first: dynamosctl switch {subsystem.name} {to}"
+        raise Refused(f"{name} is {edition.state}", hint=hint)
     if edition.state is EditionState.DRAINING:
         count = _in_flight(subsystem, edition)
         message = f"{name} is draining: {count} in flight"
@@ -146,4 +201,6 @@ def _edition_json(subsystem: Subsystem, edition: Edition) -> dict[str, object]:
         "state": str(edition.state),
         "in_flight": _in_flight(subsystem, edition),
         "module": edition.module,
+        "modes": list(edition.modes),
+        "parameters": dict(edition.parameters),
     }

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import __version__, status
+from dynamosd.cli.arguments import switch_options
 from dynamosd.cli.output import (
     policies_of,
     print_json,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dynamosd.kmod import Kmod
-    from dynamosd.model import Function, Subsystem
+    from dynamosd.model import Function, Subsystem, SwitchResult
 
 
 def in_flight(subsystem: Subsystem) -> int:
@@ -81,19 +82,46 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
         for policy in policies
     ]
     print_table(head, rows, right="SWITCHES,IN FLIGHT")
+    for note in _notes(subsystem):
+        print_note(note)
     since = (daemon or {}).get("last_switches", {}).get(subsystem.name)
     if since:
-        print_note(f"active since {since['time']} ({since['trigger']})")
+        what = "partial" if since.get("to", "") == subsystem.partial else "active"
+        print_note(f"{what} since {since['time']} ({since['trigger']})")
     for policy in policies:
         if policy.get("reason"):
             print_note(f"{policy['name']}: {policy['reason']}")
+        if policy.get("trouble"):
+            print_note(f"{policy['name']}: {policy['trouble']}")
+
+
+def _notes(subsystem: Subsystem) -> list[str]:
+    """Say what is unusual about how a subsystem stands."""
+    notes = []
+    if subsystem.partial:
+        scope = f", {subsystem.scope}" if subsystem.scope else ""
+        objects = f"; objects kept in mind: {subsystem.objects}" if subsystem.objects else ""
+        notes.append(f"partial: {subsystem.partial} ({subsystem.mode}{scope}){objects}")
+    if subsystem.held:
+        notes.append(f"callers held: {subsystem.held}")
+    if subsystem.before_gate:
+        notes.append(f"threads inside since before there was a gate: {subsystem.before_gate}")
+    if subsystem.unreliable:
+        notes.append(f"threads whose stacks could not be read: {subsystem.unreliable}")
+    return notes
 
 
 def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[str, object]:
     return {
         "name": subsystem.name,
         "active": subsystem.active,
+        "partial": subsystem.partial,
         "mode": subsystem.mode,
+        "scope": subsystem.scope,
+        "held": subsystem.held,
+        "objects": subsystem.objects,
+        "before_gate": subsystem.before_gate,
+        "unreliable": subsystem.unreliable,
         "switches": subsystem.switches,
         "in_flight": in_flight(subsystem),
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
@@ -116,7 +144,7 @@ def show_list(args: argparse.Namespace, kmod: Kmod) -> int:
             subsystem.name,
             function.name,
             function.backend,
-            edition + ("*" if edition == subsystem.active else ""),
+            edition + {subsystem.active: "*", subsystem.partial: "~"}.get(edition, ""),
             str(counts.calls),
             str(counts.in_flight),
         )
@@ -133,12 +161,16 @@ def _list_json(subsystem: Subsystem) -> dict[str, object]:
     return {
         "name": subsystem.name,
         "active": subsystem.active,
+        "partial": subsystem.partial,
+        "scope": subsystem.scope,
         "editions": [
             {
                 "name": edition.name,
                 "index": edition.index,
                 "state": str(edition.state),
                 "module": edition.module,
+                "modes": list(edition.modes),
+                "parameters": dict(edition.parameters),
             }
             for edition in subsystem.editions.values()
         ],
@@ -162,10 +194,10 @@ def _function_json(function: Function) -> dict[str, object]:
 
 def switch(args: argparse.Namespace, kmod: Kmod) -> int:
     """Switch a subsystem, and confirm by reading back."""
+    options = switch_options(args)
     policies = status.enforcing(status.read(args.runtime_dir), args.subsystem)
     switcher = Switcher(kmod, time.monotonic)
-    result = switcher.switch(args.subsystem, args.edition, "manual", args.mode)
-    changed = result.origin != result.target
+    result = switcher.switch(args.subsystem, args.edition, "manual", options)
     if args.output == "json":
         print_json(
             "SwitchResult",
@@ -173,16 +205,27 @@ def switch(args: argparse.Namespace, kmod: Kmod) -> int:
             origin=result.origin,
             target=result.target,
             mode=result.mode,
-            changed=changed,
+            partial=result.partial,
+            scope=result.scope,
+            changed=result.changed,
             duration_seconds=result.duration_seconds,
         )
-    elif changed:
-        print(f"{result.subsystem}: {result.origin} -> {result.target}")
     else:
-        print(f"{result.subsystem}: {result.target} is active already")
+        print(_describe(result))
+    what = "waits until this is over" if result.partial else "may switch it again"
     for policy in policies:
-        warn(f"warning: policy {policy} enforces {args.subsystem} and may switch it again")
+        warn(f"warning: policy {policy} enforces {args.subsystem} and {what}")
     return 0
+
+
+def _describe(result: SwitchResult) -> str:
+    """Say what a switch has changed."""
+    scope = f", {result.scope}" if result.scope else ""
+    if not result.changed:
+        how = f"partial already ({result.mode}{scope})" if result.partial else "active already"
+        return f"{result.subsystem}: {result.target} is {how}"
+    arrow = f"{result.subsystem}: {result.origin} -> {result.target}"
+    return f"{arrow} in part ({result.mode}{scope})" if result.partial else arrow
 
 
 # ----------------------------------------------------------------------------------- version

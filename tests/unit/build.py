@@ -21,6 +21,7 @@ spec:
     - name: busy
       edition: {edition}
       when: {when}
+  switch: {switch}
 """
 
 DEFAULTS = {
@@ -29,6 +30,7 @@ DEFAULTS = {
     "mode": "enforce",
     "interval": "1s",
     "on_exit": "baseline",
+    "switch": "{}",
     "edition": "random",
     "when": 'in_flight("page_cache_ra_order") > 2.5',
 }

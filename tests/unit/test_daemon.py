@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from dynamosd.kmod import Event
     from dynamosd.model import KernelState
     from dynamosd.testing import FakeModule, ManualClock
 
@@ -238,7 +239,7 @@ def test_subsystem_that_vanishes(house: House) -> None:
 
 
 def test_module_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_self: object, _subsystem: str, _edition: str, _mode: str = "") -> None:
+    def refuse(_self: object, *_words: object, **_options: object) -> None:
         raise Refused("the module says no")
 
     house.block(3)
@@ -246,6 +247,211 @@ def test_module_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert house.run(5.0) == 0
     assert house.switches()[0] == ("original", "random", "policy", "refused")
     assert len([line for line in house.said if "the module says no" in line]) == 1
+
+
+# -------------------------------------------------------------------- scoped, per-object, exclusive
+
+
+def scoped(house: House, scope: str = "cpus:0") -> None:
+    """Let an operator try the edition on some calls."""
+    house.module.kmod.switch("readahead", "random", "scoped", scope=scope)
+
+
+def partial(house: House) -> str | None:
+    """Tell what is partial."""
+    return house.module.kmod.read().subsystems["readahead"].partial
+
+
+def test_scoped_switch_by_hand_is_recorded_and_left_alone(house: House) -> None:
+    seen: list[str | None] = []
+    plan: dict[float, Callable[[], object]] = {
+        1.5: lambda: scoped(house),
+        2.5: lambda: house.block(3),
+        5.5: lambda: seen.append(partial(house)),
+    }
+    assert house.run(6.0, plan) == 0
+    assert seen == ["random"]
+    assert house.active() == "original"
+    (switch,) = house.records("switch")
+    assert (switch["from"], switch["to"], switch["trigger"]) == ("original", "random", "manual")
+    assert (switch["mode"], switch["partial"]) == ("scoped", True)
+    assert "cpus:0" in switch["reason"]
+    assert house.metric("dynamos_edition_partial", edition="random") == 1
+    why = "readahead should be random: someone else's scoped switch to random is going on"
+    assert house.records("trouble")[0]["reason"] == why
+    assert len([line for line in house.said if why in line]) == 1
+    assert partial(house) == "random"
+
+
+def test_policy_goes_on_when_a_scoped_switch_by_hand_is_over(house: House) -> None:
+    house.block(3)
+    scoped(house)
+    house.run(6.0, {3.5: lambda: house.module.kmod.switch("readahead", "original")})
+    assert house.switches() == [
+        ("random", "original", "manual", "ok"),
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "exit", "ok"),
+    ]
+    assert any("is well again" in line for line in house.said)
+
+
+def test_scoped_switch_that_is_taken_to_all_is_a_switch_by_hand(house: House) -> None:
+    house.run(
+        5.0,
+        {
+            1.5: lambda: scoped(house),
+            2.5: lambda: house.module.kmod.switch("readahead", "random"),
+        },
+    )
+    assert house.switches() == [
+        ("original", "random", "manual", "ok"),
+        ("original", "random", "manual", "ok"),
+        ("random", "original", "policy", "ok"),
+    ]
+    assert [record["partial"] for record in house.records("switch")] == [True, False, False]
+
+
+def test_scope_that_is_changed_is_recorded(house: House) -> None:
+    house.run(4.0, {1.5: lambda: scoped(house), 2.5: lambda: scoped(house, "share:1/9")})
+    first, second = house.records("switch")
+    assert "cpus:0" in first["reason"]
+    assert "share:1/9" in second["reason"]
+
+
+def test_switch_and_scoped_switch_between_two_ticks_are_two(house: House) -> None:
+    house.module.load("readahead", "streaming")
+
+    def both() -> None:
+        house.module.kmod.switch("readahead", "streaming")
+        scoped(house)
+
+    house.run(3.0, {1.5: both})
+    assert house.switches() == [
+        ("original", "streaming", "manual", "ok"),
+        ("streaming", "random", "manual", "ok"),
+        ("streaming", "original", "exit", "ok"),
+    ]
+
+
+def test_leaving_goes_to_the_baseline_over_a_scoped_switch(house: House) -> None:
+    house.module.load("readahead", "streaming")
+    house.block(3)
+
+    def canary() -> None:
+        house.module.kmod.switch("readahead", "streaming", "scoped", scope="handler")
+
+    house.run(4.0, {3.5: canary})
+    assert house.switches()[-1] == ("random", "original", "exit", "ok")
+    assert (house.active(), partial(house)) == ("original", None)
+
+
+def test_per_object_switch_of_a_policy_is_waited_for(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}", on_exit="hold")
+    seen: list[object] = []
+    plan: dict[float, Callable[[], object]] = {
+        4.5: lambda: seen.append((house.active(), partial(house))),
+        5.5: lambda: house.module.complete("readahead"),
+    }
+    house.block(3)
+    assert house.run(8.0, plan) == 0
+    assert seen == [("original", "random")]
+    assert house.active() == "random"
+    assert house.switches() == [("original", "random", "policy", "ok")]
+    assert house.records("trouble") == []
+    (completed,) = house.records("completed")
+    assert (completed["subsystem"], completed["edition"]) == ("readahead", "random")
+    assert len([line for line in house.said if "original -> random in part" in line]) == 1
+
+
+def test_per_object_switch_of_a_policy_is_taken_back(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}")
+    house.block(3)
+    house.run(6.0, {3.5: lambda: house.module.leave("readahead")})
+    assert house.switches() == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "policy", "ok"),
+    ]
+    assert (house.active(), partial(house)) == ("original", None)
+
+
+def test_leaving_takes_an_own_per_object_switch_back(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}")
+    house.block(3)
+    assert house.run(4.0) == 0
+    assert house.switches()[-1] == ("random", "original", "exit", "ok")
+    assert partial(house) is None
+
+
+def test_per_object_switch_of_a_daemon_before_is_adopted(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}", on_exit="hold")
+    house.block(3)
+    house.module.kmod.switch("readahead", "random", "per-object")
+    house.run(5.0, {2.5: lambda: house.module.complete("readahead")})
+    assert house.switches() == []
+    assert len(house.records("completed")) == 1
+
+
+def test_scoped_switch_over_an_own_per_object_switch_is_someone_elses(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}", on_exit="hold")
+    house.block(3)
+    house.run(6.0, {2.5: lambda: scoped(house)})
+    assert house.switches() == [
+        ("original", "random", "policy", "ok"),
+        ("original", "random", "manual", "ok"),
+    ]
+    assert "someone else's scoped switch" in house.records("trouble")[0]["reason"]
+
+
+def test_exclusive_switch_that_times_out_is_not_tried_at_each_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(house.policies, switch="{mode: exclusive, timeout: 400ms}")
+    commands: list[str] = []
+    command = house.module.command
+
+    def slow(line: str) -> list[Event]:
+        commands.append(line)
+        house.clock.advance(0.4)
+        return command(line)
+
+    monkeypatch.setattr(house.module, "command", slow)
+    house.block(3)
+    assert house.run(9.5) == 0
+    # A try, four seconds without one, and so on.
+    assert commands == ["switch readahead random mode=exclusive timeout_ms=400"] * 2
+    assert house.switches()[0] == ("original", "random", "policy", "refused")
+    assert f"still inside: a reader[1001] in {ORDER}" in house.records("switch")[0]["error"]
+    assert house.metric("dynamos_switches_total", result="refused") == 2
+
+
+def test_without_a_switch_section_the_mode_is_the_modules_choice(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    command = house.module.command
+
+    def note(line: str) -> list[Event]:
+        commands.append(line)
+        return command(line)
+
+    monkeypatch.setattr(house.module, "command", note)
+    house.block(3)
+    house.run(3.0)
+    assert commands == ["switch readahead random", "switch readahead original"]
+    assert house.metric("dynamos_switch_duration_seconds_count", mode="concurrent") == 1
+
+
+def test_changed_switch_section_changes_the_policy(house: House) -> None:
+    reload_with(house, lambda: write_policy(house.policies, switch="{mode: concurrent}"))
+    assert house.switches()[-1][2] == "exit"
+    assert {record["mode"] for record in house.records("switch")} == {"concurrent"}
+
+
+def test_edition_that_does_not_allow_the_mode_stops_the_start(house: House) -> None:
+    write_policy(house.policies, switch="{mode: exclusive}")
+    (house.module.sysfs / "readahead/editions/random/modes").write_text("concurrent scoped\n")
+    with pytest.raises(InvalidInput, match='"random" does not allow mode "exclusive"'):
+        daemon.run(house.settings, house.world)
 
 
 # ------------------------------------------------------------------------- things that go wrong
@@ -353,7 +559,7 @@ def test_baseline_that_cannot_be_reached_at_the_end(
 ) -> None:
     house.block(3)
 
-    def refuse(_self: object, _subsystem: str, _edition: str, _mode: str = "") -> None:
+    def refuse(_self: object, *_words: object, **_options: object) -> None:
         raise DynamosError("out of order")
 
     def break_it() -> None:

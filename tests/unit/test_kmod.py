@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
-from dynamosd.kmod import CommandFailed, Event, Kmod, parse_event, parse_events
-from dynamosd.model import Counts, EditionState
+from dynamosd.kmod import CommandFailed, Event, Inside, Kmod, parse_event, parse_events
+from dynamosd.model import Counts, EditionState, Standing
 
 if TYPE_CHECKING:
     from dynamosd.testing import FakeModule
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class RefusingDevice:
     """Answers every command with one errno."""
 
-    def __init__(self, number: int, reason: str = "") -> None:
-        """Take the errno and the sentence."""
-        self._failure = CommandFailed(number, reason)
+    def __init__(self, number: int, reason: str = "", said: str = "") -> None:
+        """Take the errno, the sentence and the events."""
+        self._failure = CommandFailed(number, reason, list(parse_events(said)))
 
-    def command(self, line: str) -> None:
+    def command(self, line: str) -> list[Event]:
         """Refuse."""
         del line
         raise self._failure
@@ -42,6 +42,7 @@ def test_reads_everything(module: FakeModule) -> None:
     assert (subsystem.active, subsystem.mode, subsystem.switches) == ("original", "concurrent", 0)
     assert [each.name for each in subsystem.editions.values()] == ["original", "random"]
     assert subsystem.editions["original"].state is EditionState.ACTIVE
+    assert (subsystem.partial, subsystem.scope) == (None, None)
     order = subsystem.functions["page_cache_ra_order"]
     assert order.counts == {"original": Counts(5, 2), "random": Counts(0, 0)}
     assert set(subsystem.functions["page_cache_ra_unbounded"].counts) == {"original"}
@@ -133,7 +134,7 @@ def test_active_of_names_that_are_none(module: FakeModule) -> None:
         ("read ahead", "random", "not a name", "list"),
         ("readahead", "ran\ndom", "not a name", "list"),
         ("", "random", "not a name", "list"),
-        ("readahead", "x" * 300, "does not understand", "version"),
+        ("readahead", "x" * 300, "too long", "255 bytes"),
     ],
 )
 def test_wrong_names(
@@ -145,14 +146,38 @@ def test_wrong_names(
     assert caught.value.exit_code == 1
 
 
-def test_mode_that_is_not_supported(module: FakeModule) -> None:
-    with pytest.raises(Refused, match="mode exclusive is not supported"):
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        ("concurrent scoped", "from original to random one can switch with: concurrent, scoped"),
+        ("of-tomorrow", "original allows concurrent, exclusive, per-object, scoped; random allows"),
+        ("", "dynamosctl edition list"),
+        (None, "dynamosctl edition list"),
+    ],
+)
+def test_mode_that_is_not_allowed(module: FakeModule, there: str | None, hint: str) -> None:
+    file = module.sysfs / "readahead/editions/random/modes"
+    file.write_text(f"{there}\n")
+    with pytest.raises(Refused, match="mode exclusive is not allowed"):
         module.kmod.switch("readahead", "random", "exclusive")
+    if there is None:
+        file.unlink()
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.EOPNOTSUPP))
+    with pytest.raises(Refused) as caught:
+        kmod.switch("readahead", "random", "exclusive")
+    assert hint in caught.value.hint
+    assert "always works" not in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("number", "error", "exit_code"),
     [
+        (errno.ESRCH, InvalidInput, 1),
+        (errno.ERANGE, InvalidInput, 1),
+        (errno.ETIMEDOUT, Refused, 6),
+        (errno.ECANCELED, Refused, 6),
+        (errno.EINTR, DynamosError, 1),
+        (errno.EBUSY, DynamosError, 1),
         (errno.ENOENT, InvalidInput, 1),
         (errno.ENXIO, InvalidInput, 1),
         (errno.EINVAL, InvalidInput, 1),
@@ -214,6 +239,286 @@ def test_reason_is_picked_out_of_the_events(
     assert caught.value.message == "no cgroup given"
 
 
+# -------------------------------------------------------------------------------- what is partial
+
+
+def test_reads_what_is_partial(module: FakeModule) -> None:
+    folder = module.sysfs / "readahead"
+    for name, value in {"held": 3, "objects": 2**80, "before_gate": 2, "unreliable": 1}.items():
+        (folder / name).write_text(f"{value}\n")
+    module.kmod.switch("readahead", "random", "scoped", scope="cpus:0-3")
+    subsystem = module.kmod.read().subsystems["readahead"]
+    assert (subsystem.active, subsystem.partial) == ("original", "random")
+    assert (subsystem.mode, subsystem.scope) == ("scoped", "cpus:0-3")
+    assert (subsystem.held, subsystem.objects) == (3, 2**80)
+    assert (subsystem.before_gate, subsystem.unreliable) == (2, 1)
+    assert subsystem.editions["random"].state is EditionState.PARTIAL
+    standing = module.kmod.read_standing("readahead")
+    assert standing == Standing("original", "random", "scoped", "cpus:0-3")
+    assert module.kmod.read_standing("../sysfs/readahead") is None
+    assert module.kmod.read_standing("none") is None
+
+
+def test_mode_of_a_newer_module(module: FakeModule) -> None:
+    folder = module.sysfs / "readahead"
+    (folder / "mode").write_text("per-moon-phase\n")
+    (folder / "editions/random/modes").write_text("concurrent per-moon-phase\n")
+    subsystem = module.kmod.read().subsystems["readahead"]
+    assert subsystem.mode == "per-moon-phase"
+    assert subsystem.editions["random"].modes == ("concurrent", "per-moon-phase")
+
+
+NEW_FILES = ("partial", "scope", "held", "objects", "before_gate", "unreliable")
+
+
+@pytest.mark.parametrize("name", [*NEW_FILES, "editions/random/modes"])
+def test_file_that_an_older_module_does_not_have(module: FakeModule, name: str) -> None:
+    (module.sysfs / "readahead" / name).unlink()
+    subsystem = module.kmod.read().subsystems["readahead"]
+    assert (subsystem.partial, subsystem.scope, subsystem.held) == (None, None, 0)
+    assert (subsystem.objects, subsystem.before_gate, subsystem.unreliable) == (0, 0, 0)
+    assert set(subsystem.editions) == {"original", "random"}
+
+
+@pytest.mark.parametrize("text", ["many", "", "1 2", "9" * 5000])
+def test_count_that_is_none(module: FakeModule, text: str) -> None:
+    (module.sysfs / "readahead/held").write_text(text + "\n")
+    with pytest.raises(Unreachable, match="cannot be read"):
+        module.kmod.read()
+
+
+def test_parameters(module: FakeModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"window": 64, "secret": 1, "gone": 2, "odd": "\x1b[2J\u00e9\nx"}.items():
+        module.give_parameter("readahead", "random", name, value)
+    read_bytes = Path.read_bytes
+
+    def unreadable(path: Path) -> bytes:
+        if path.name in {"secret", "gone"}:
+            number = errno.EACCES if path.name == "secret" else errno.ENODEV
+            raise OSError(number, os.strerror(number))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    editions = module.kmod.read().subsystems["readahead"].editions
+    assert editions["random"].parameters == {"window": "64", "odd": "?[2J??\nx"}
+    assert editions["original"].parameters == {}
+
+
+# ------------------------------------------------------------------------------------- options
+
+
+class NotingDevice:
+    """Notes the commands, and gives some events."""
+
+    def __init__(self, said: str = "") -> None:
+        """Take the events."""
+        self.lines: list[str] = []
+        self._said = said
+
+    def command(self, line: str) -> list[Event]:
+        """Note it."""
+        self.lines.append(line)
+        return list(parse_events(self._said))
+
+
+def test_options_of_a_switch(module: FakeModule) -> None:
+    device = NotingDevice()
+    kmod = Kmod(module.sysfs, module.device, device)
+    kmod.switch("a", "b")
+    kmod.switch("a", "b", "exclusive", timeout=0.5)
+    kmod.switch("a", "b", mode="scoped", scope="cpus:0,2-3")
+    kmod.switch("a", "b", "per-object", objects="keep")
+    kmod.switch("a", "b", "exclusive", timeout=60)
+    kmod.switch("a", "b", "exclusive", timeout=0.0014)
+    assert device.lines == [
+        "switch a b",
+        "switch a b mode=exclusive timeout_ms=500",
+        "switch a b mode=scoped scope=cpus:0,2-3",
+        "switch a b mode=per-object objects=keep",
+        "switch a b mode=exclusive timeout_ms=60000",
+        "switch a b mode=exclusive timeout_ms=1",
+    ]
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, 60.1, 1e300, float("inf"), float("nan")])
+def test_timeout_that_is_not_possible(module: FakeModule, timeout: float) -> None:
+    with pytest.raises(InvalidInput, match="is not possible"):
+        module.kmod.switch("readahead", "random", "exclusive", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    "scope", ["", "cgroup:/a b", "cpus:0\nwho readahead", 'cgroup:/"', "cgroup:/\u00e9"]
+)
+def test_scope_that_would_be_more_than_a_word(module: FakeModule, scope: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a name"):
+        module.kmod.switch("readahead", "random", "scoped", scope=scope)
+
+
+def test_scope_that_is_not_there(module: FakeModule) -> None:
+    with pytest.raises(InvalidInput, match="no task 99999") as caught:
+        module.kmod.switch("readahead", "random", "scoped", scope="task:99999")
+    assert "must exist" in caught.value.hint
+    with pytest.raises(InvalidInput, match="unknown scope") as caught:
+        module.kmod.switch("readahead", "random", "scoped", scope="moon:full")
+    assert "cpus:LIST" in caught.value.hint
+
+
+# ---------------------------------------------------------------------------------- set and who
+
+
+@pytest.fixture
+def tuned(module: FakeModule) -> FakeModule:
+    """Give a module whose edition has parameters."""
+    module.give_parameter("readahead", "random", "window", 64)
+    module.give_parameter("readahead", "random", "fixed", 1)
+    (module.sysfs / "readahead/editions/random/parameters/fixed").chmod(0o444)
+    return module
+
+
+def test_set_parameter(tuned: FakeModule) -> None:
+    tuned.kmod.set_parameter("readahead", "random", "window", "128")
+    assert tuned.kmod.read_parameter("readahead", "random", "window") == "128"
+    assert tuned.kmod.read_parameter("readahead", "random", "none") is None
+    (event,) = tuned.kmod.events()
+    assert (event.name, event.fields["value"]) == ("parameter", "128")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message", "hint"),
+    [
+        (("readahed", "random", "window", "1"), InvalidInput, "no subsystem", "readahead?"),
+        (("readahead", "randm", "window", "1"), InvalidInput, "no edition", "random?"),
+        (("readahead", "random", "windw", "1"), InvalidInput, "no parameter", "window?"),
+        (("readahead", "original", "window", "1"), InvalidInput, "no parameter", "modinfo"),
+        (("readahead", "random", "window", "much"), InvalidInput, "a number", "64 now"),
+        (("readahead", "random", "window", ""), InvalidInput, "a number", "64 now"),
+        (("readahead", "random", "window", "1 2"), InvalidInput, "not a name", ""),
+        (("readahead", "random", "window", "1\n"), InvalidInput, "not a name", ""),
+        (("readahead", "random", "a=b", "1"), InvalidInput, "not a name", ""),
+        (("readahead", "random", "", "1"), InvalidInput, "not a name", ""),
+        (("readahead", "random", "window", "9" * 300), InvalidInput, "too long", "255"),
+        (("readahead", "random", "fixed", "1"), Refused, "may not be written", "modprobe"),
+    ],
+)
+def test_set_that_fails(
+    tuned: FakeModule,
+    words: tuple[str, str, str, str],
+    error: type[Exception],
+    message: str,
+    hint: str,
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        tuned.kmod.set_parameter(*words)
+    assert isinstance(caught.value, DynamosError)
+    assert hint in caught.value.hint
+    assert tuned.kmod.read_parameter("readahead", "random", "window") == "64"
+
+
+def test_who(module: FakeModule) -> None:
+    assert module.kmod.who("readahead") == ([], 0)
+    module.call("readahead", "page_cache_ra_order", blocked=1)
+    (module.sysfs / "readahead/before_gate").write_text("1\n")
+    (module.sysfs / "readahead/unreliable").write_text("1\n")
+    gated, before, unreliable = module.kmod.who("readahead").inside
+    assert gated == Inside(
+        "page_cache_ra_order", "original", 1001, "a reader", "io_schedule", "gated"
+    )
+    assert (before.edition, before.how) == ("original", "before-gate")
+    assert (unreliable.function, unreliable.how) == ("?", "unreliable")
+    assert str(unreliable) == "a reader[1003] (its stack cannot be read)"
+    with pytest.raises(InvalidInput, match="no subsystem readahed"):
+        module.kmod.who("readahed")
+
+
+def test_who_of_a_crowd(module: FakeModule) -> None:
+    module.call("readahead", "page_cache_ra_order", blocked=50)
+    inside, more = module.kmod.who("readahead")
+    assert (len(inside), more) == (16, 34)
+
+
+GOOD = 'seq=1 time=1 event=inside subsystem=s function=f edition=e pid=7 comm="a b" at=x how=gated'
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "more"),
+    [
+        (GOOD, 1, 0),
+        (f"{GOOD}\n{GOOD}", 1, 0),
+        (f"{GOOD} count=3", 1, 3),
+        (f"{GOOD} count=-3", 1, 0),
+        (f"{GOOD} count=many", 1, 0),
+        (f"{GOOD} count={'9' * 5000}", 1, 0),
+        (f"{GOOD} count={2**70}", 1, 2**70),
+        (GOOD.replace("pid=7", f"pid={2**64}"), 1, 0),
+        (GOOD.replace("pid=7", f"pid={'9' * 5000}"), 0, 0),
+        (GOOD.replace("pid=7", "pid=-7"), 0, 0),
+        (GOOD.replace("pid=7", "pid=²"), 0, 0),
+        (GOOD.replace("pid=7", "") + " count=2", 0, 2),
+        (GOOD.replace("function=f", ""), 0, 0),
+        (GOOD.replace("edition=e", ""), 0, 0),
+        (GOOD.replace("how=gated", "how=by-magic"), 1, 0),
+        (GOOD.replace(' comm="a b" at=x how=gated', ""), 1, 0),
+        (GOOD.replace("subsystem=s", "subsystem=t"), 0, 0),
+        (GOOD.replace("event=inside", "event=outside"), 0, 0),
+        (GOOD[:60], 0, 0),
+    ],
+)
+def test_inside_events_of_all_kinds(tmp_path: Path, lines: str, found: int, more: int) -> None:
+    kmod = Kmod(tmp_path, tmp_path / "device", NotingDevice(lines))
+    answer = kmod.who("s")
+    assert (len(answer.inside), answer.more) == (found, more)
+
+
+def test_answer_that_others_events_have_pushed_out(tmp_path: Path) -> None:
+    lost = f"seq=0 time=0 event=lost count=300\n{GOOD}"
+    with pytest.raises(DynamosError, match="lost") as caught:
+        Kmod(tmp_path, tmp_path / "device", NotingDevice(lost)).who("s")
+    assert caught.value.hint == "try again"
+
+
+def test_timeout_names_some_and_counts_the_rest(module: FakeModule) -> None:
+    module.call("readahead", "page_cache_ra_order", blocked=18)
+    with pytest.raises(Refused) as caught:
+        module.kmod.switch("readahead", "random", "exclusive", timeout=0.5)
+    assert "18 threads were inside for 500 ms; still inside: a reader[1001] in" in str(caught.value)
+    assert str(caught.value).endswith(" and 13 more")
+    assert "edition who readahead" in caught.value.hint
+
+
+def test_timeout_without_the_events_that_say_who(module: FakeModule) -> None:
+    for said in ("", GOOD):
+        kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.ETIMEDOUT, "", said))
+        with pytest.raises(Refused) as caught:
+            kmod.switch("readahead", "random", "exclusive")
+        assert caught.value.message == "somebody was inside until the deadline"
+
+
+def test_thread_whose_name_tries_to_be_an_event_or_to_paint(
+    module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = GOOD.replace("subsystem=s", "subsystem=readahead")
+    bad = bad.replace("a b", "\x1b[2J\x1c\x0b\x85\u00e9")
+    blocks = [bad.encode("latin-1") + b"\n"]
+
+    def read(_device: int, _size: int) -> bytes:
+        if not blocks:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return blocks.pop()
+
+    monkeypatch.setattr(os, "write", lambda _device, data: len(data))
+    monkeypatch.setattr(os, "read", read)
+    (thread,) = Kmod(module.sysfs, module.device).who("readahead").inside
+    assert thread.comm == "?[2J????"
+
+
+def test_events_without_end_do_not_keep_a_command_busy(
+    module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "write", lambda _device, data: len(data))
+    monkeypatch.setattr(os, "read", lambda _device, _size: GOOD.encode() + b"\n")
+    assert Kmod(module.sysfs, module.device).who("s").inside[0].pid == 7
+
+
 def test_events(module: FakeModule) -> None:
     module.kmod.switch("readahead", "random")
     with pytest.raises(InvalidInput):
@@ -221,7 +526,7 @@ def test_events(module: FakeModule) -> None:
     switched, refused = list(module.kmod.events())
     assert switched.name == "switched"
     assert switched.fields["to"] == "random"
-    assert refused.fields["command"] == "switch readahead none mode=concurrent"
+    assert refused.fields["command"] == "switch readahead none"
     assert refused.fields["reason"] == "subsystem readahead has no edition none"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -107,6 +108,9 @@ def test_values_on_the_page(module: FakeModule) -> None:
     active = "dynamos_edition_active"
     assert shown[active, (("edition", "original"), ("subsystem", "readahead"))] == 1
     assert shown[active, (("edition", "random"), ("subsystem", "readahead"))] == 0
+    partial = "dynamos_edition_partial"
+    assert shown[partial, (("edition", "original"), ("subsystem", "readahead"))] == 0
+    assert shown["dynamos_subsystem_held_callers", (("subsystem", "readahead"),)] == 0
 
 
 def test_no_value_is_not_a_number(module: FakeModule) -> None:
@@ -153,7 +157,26 @@ def test_refused_and_manual_switches_have_no_duration() -> None:
     assert tally.last_switches == {("readahead",): 2.0}
 
 
-@given(st.lists(st.floats(0.0, 10.0)))
+def test_what_is_partial_and_held(module: FakeModule) -> None:
+    module.kmod.switch("readahead", "random", "scoped", scope="handler")
+    (module.sysfs / "readahead" / "held").write_text("4\n")
+    values = kernel_values(module.kmod.read())
+    assert values["dynamos_edition_partial"]["readahead", "random"] == 1
+    assert values["dynamos_edition_active"]["readahead", "random"] == 0
+    assert values["dynamos_subsystem_held_callers"] == {("readahead",): 4}
+
+
+def test_durations_are_kept_apart_by_mode() -> None:
+    tally = Tally()
+    tally.add_switch(result(), 1.0)
+    tally.add_switch(dataclasses.replace(result(seconds=30.0), mode="exclusive"), 2.0)
+    assert {key[1]: each.total for key, each in tally.durations.items()} == {
+        "concurrent": 0.002,
+        "exclusive": 30.0,
+    }
+
+
+@given(st.lists(st.floats(0.0, 100.0)))
 def test_histogram_counts_everything_once(values: list[float]) -> None:
     histogram = Histogram()
     for value in values:

@@ -111,6 +111,52 @@ def test_status_as_json(control: Control) -> None:
     assert subsystem["last_switch"]["trigger"] == "policy"
 
 
+def test_status_of_what_is_unusual_fits_a_terminal(control: Control) -> None:
+    control.daemon()
+    scope = "cgroup:/" + "very-long-name.slice/" * 8
+    control.module.kmod.switch("readahead", "random", "scoped", scope=scope)
+    folder = control.module.sysfs / "readahead"
+    for name, value in {"held": 3, "before_gate": 2, "unreliable": 1, "objects": 9}.items():
+        (folder / name).write_text(f"{value}\n")
+    assert control("status") == 0
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    for text in ("partial: random (scoped, cgroup:/", "held: 3", "gate: 2", "be read: 1"):
+        assert text in control.shown
+    (subsystem,) = control.json("status")["subsystems"]
+    assert (subsystem["partial"], subsystem["scope"]) == ("random", scope)
+    assert (subsystem["held"], subsystem["objects"]) == (3, 9)
+    assert (subsystem["before_gate"], subsystem["unreliable"]) == (2, 1)
+
+
+def test_status_is_short_when_nothing_is_unusual(control: Control) -> None:
+    assert control("status") == 0
+    for text in ("partial", "held", "stacks", "gate"):
+        assert text not in control.shown
+    (subsystem,) = control.json("status")["subsystems"]
+    assert (subsystem["partial"], subsystem["scope"], subsystem["held"]) == (None, None, 0)
+
+
+def test_status_shows_a_policys_trouble(control: Control) -> None:
+    policy = {"name": "storm", "subsystem": "readahead", "mode": "enforce", "trouble": "waiting"}
+    switch = {"time": "2026", "trigger": "manual", "to": "random"}
+    shown = {"pid": os.getpid(), "policies": [policy], "last_switches": {"readahead": switch}}
+    status.write(control.run_dir, shown)
+    control.module.kmod.switch("readahead", "random", "scoped", scope="handler")
+    assert control("status") == 0
+    assert "storm: waiting" in control.shown
+    assert "partial since 2026 (manual)" in control.shown
+
+
+def test_list_marks_what_is_partial(control: Control) -> None:
+    control.module.kmod.switch("readahead", "random", "scoped", scope="handler")
+    assert control("list") == 0
+    assert " random~ " in control.shown
+    assert " original* " in control.shown
+    (subsystem,) = control.json("list")["subsystems"]
+    assert (subsystem["partial"], subsystem["scope"]) == ("random", "handler")
+    assert subsystem["editions"][1]["modes"][0] == "concurrent"
+
+
 def test_list(control: Control) -> None:
     control.module.call("readahead", "page_cache_ra_order", 7)
     assert control("list") == 0
@@ -134,6 +180,46 @@ def test_switch(control: Control) -> None:
     assert (answer["origin"], answer["target"], answer["changed"]) == ("random", "original", True)
 
 
+def test_exclusive_switch_that_times_out(control: Control) -> None:
+    control.module.call("readahead", "page_cache_ra_order", blocked=1)
+    assert control("switch", "readahead", "random", "--timeout", "500ms") == 6
+    assert "500 ms; still inside: a reader[1001] in page_cache_ra_order" in control.said
+    assert "edition who readahead" in control.said
+
+
+def test_mode_that_an_edition_does_not_allow(control: Control) -> None:
+    (control.module.sysfs / "readahead/editions/random/modes").write_text("concurrent\n")
+    assert control("switch", "readahead", "random", "--mode", "exclusive") == 6
+    assert "from original to random one can switch with: concurrent" in control.said
+
+
+def test_scoped_switch_and_its_ends(control: Control) -> None:
+    words = ("switch", "readahead", "random", "--scope", "cpus:0-3")
+    assert control(*words) == 0
+    assert control.shown == "readahead: original -> random in part (scoped, cpus:0-3)\n"
+    assert control(*words, "--mode", "scoped") == 0
+    assert control.shown == "readahead: random is partial already (scoped, cpus:0-3)\n"
+    assert control("switch", "readahead", "original") == 0
+    assert control.shown == "readahead: random -> original\n"
+    answer = control.json(*words)
+    assert (answer["partial"], answer["scope"], answer["mode"]) == (True, "cpus:0-3", "scoped")
+    assert control("switch", "readahead", "random") == 0
+    assert control.shown == "readahead: original -> random\n"
+    assert control.module.kmod.read_active("readahead") == "random"
+
+
+def test_per_object_switch(control: Control) -> None:
+    control.module.call("readahead", "page_cache_ra_order", blocked=1)
+    assert control("switch", "readahead", "random", "--objects", "keep") == 0
+    assert control.shown == "readahead: original -> random in part (per-object)\n"
+
+
+def test_scoped_switch_says_that_a_policy_waits(control: Control) -> None:
+    control.daemon()
+    assert control("switch", "readahead", "random", "--scope", "share:1/100") == 0
+    assert "policy storm enforces readahead and waits until this is over" in control.said
+
+
 def test_switch_warns_of_a_policy_that_will_fight_it(control: Control) -> None:
     control.daemon()
     assert control("switch", "readahead", "random") == 0
@@ -151,7 +237,35 @@ def test_switch_is_quiet_beside_a_policy_that_only_advises(control: Control) -> 
     [
         (("readahed", "random"), 1, "no subsystem readahed", "did you mean readahead?"),
         (("readahead", "randm"), 1, "no edition randm", "did you mean random?"),
-        (("readahead", "random", "--mode", "scoped"), 6, "not supported", "concurrent"),
+        (("readahead", "random", "--mode", "scoped"), 2, "needs --scope", "cpus:LIST"),
+        (("readahead", "random", "--mode", "exclusiv"), 2, "'exclusiv' (choose", "--help"),
+        (("readahead", "random", "--objects", "kep"), 2, "'kep' (choose", "--help"),
+        (("readahead", "random", "--timeout", "soon"), 2, '"soon" is not a duration', "--help"),
+        (("readahead", "random", "--timeout", "500"), 2, '"500" is not a duration', "--help"),
+        (("readahead", "random", "--timeout", "2m"), 2, "not between 1ms and 1m", "--help"),
+        (("readahead", "random", "--timeout", "0"), 2, "not between 1ms and 1m", "--help"),
+        (("readahead", "random", "--scope", "cpu:0"), 2, '"cpu:0" is not a scope', "--help"),
+        (("readahead", "random", "--scope", "cpus:"), 2, '"cpus:" is not a scope', "--help"),
+        (("readahead", "random", "--scope", "task:-1"), 2, "is not a scope", "--help"),
+        (("readahead", "random", "--scope", "task:\u0661"), 2, "is not a scope", "--help"),
+        (("readahead", "random", "--scope", "cgroup:x"), 2, "is not a scope", "--help"),
+        (("readahead", "random", "--scope", "cgroup:/a b"), 2, "is not a scope", "--help"),
+        (("readahead", "random", "--scope", "share:1/0"), 2, "N is between 1 and", "--help"),
+        (("readahead", "random", "--scope", "share:1/1000001"), 2, "N is between", "--help"),
+        (("readahead", "random", "--scope", "share:2/3"), 2, "is not a scope", "--help"),
+        (
+            ("readahead", "random", "--mode", "concurrent", "--timeout", "1s"),
+            2,
+            "--timeout is for mode exclusive, and the mode is concurrent",
+            "switch --help",
+        ),
+        (
+            ("readahead", "random", "--scope", "handler", "--objects", "keep"),
+            2,
+            "--objects is for mode per-object, and the mode is scoped",
+            "switch --help",
+        ),
+        (("readahead", "random", "--scope", "task:99999"), 1, "no task 99999", "must exist"),
         (("readahead",), 2, "required: EDITION", "--help"),
         (("readahead", "random", "--force"), 2, "unrecognized", "--help"),
     ],
@@ -368,6 +482,81 @@ def test_edition_list(control: Control) -> None:
     assert [each["state"] for each in answer["editions"]] == ["active", "idle"]
 
 
+def test_edition_list_shows_modes_and_parameters(control: Control) -> None:
+    control.module.give_parameter("readahead", "random", "window", 64)
+    (control.module.sysfs / "readahead/editions/random/modes").write_text("concurrent scoped\n")
+    assert control("edition", "list") == 0
+    shown = "readahead/random: modes concurrent, scoped; parameters window=64"
+    assert shown in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    answer = control.json("edition", "list")["editions"][1]
+    assert (answer["modes"], answer["parameters"]) == (["concurrent", "scoped"], {"window": "64"})
+
+
+def test_edition_that_is_partial_is_not_unloaded(two_modules: Control, tools: Tools) -> None:
+    two_modules.module.kmod.switch("readahead", "random", "scoped", scope="handler")
+    assert two_modules("edition", "unload", "readahead/random") == 6
+    assert "readahead/random is partial" in two_modules.said
+    assert "dynamosctl switch readahead original" in two_modules.said
+    assert tools.called == []
+
+
+def test_edition_set(control: Control) -> None:
+    control.module.give_parameter("readahead", "random", "window", 64)
+    assert control("edition", "set", "readahead", "random", "window=128") == 0
+    assert control.shown == "readahead/random: window=128\n"
+    answer = control.json("edition", "set", "readahead", "random", "window=32")
+    assert (answer["kind"], answer["name"], answer["value"]) == ("EditionParameter", "window", "32")
+
+
+def test_edition_set_of_what_may_not_be_read(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.module.give_parameter("readahead", "random", "key", 1)
+    monkeypatch.setattr(type(control.module.kmod), "read_parameter", lambda *_words: None)
+    assert control("edition", "set", "readahead", "random", "key=2") == 0
+    assert control.shown == "readahead/random: key was set; it may not be read\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message", "hint"),
+    [
+        (("readahead", "random", "window"), 2, '"window" is not NAME=VALUE', "--help"),
+        (("readahead", "random", "=5"), 2, '"=5" is not NAME=VALUE', "--help"),
+        (("readahead", "random"), 2, "required: NAME=VALUE", "--help"),
+        (("readahead", "random", "windw=5"), 1, "no parameter windw", "did you mean window?"),
+        (("readahead", "random", "window=big"), 1, "takes a number", "it is 64 now"),
+        (("readahead", "randm", "window=1"), 1, "no edition randm", "did you mean random?"),
+    ],
+)
+def test_edition_set_that_fails(
+    control: Control, words: tuple[str, ...], code: int, message: str, hint: str
+) -> None:
+    control.module.give_parameter("readahead", "random", "window", 64)
+    assert control("edition", "set", *words) == code
+    first, second = control.said.splitlines()
+    assert message in first
+    assert hint in second
+
+
+def test_edition_who(control: Control) -> None:
+    assert control("edition", "who", "readahead") == 0
+    assert control.shown == "nobody is inside readahead\n"
+    control.module.call("readahead", "page_cache_ra_order", blocked=20)
+    (control.module.sysfs / "readahead/unreliable").write_text("1\n")
+    assert control("edition", "who", "readahead") == 0
+    assert "page_cache_ra_order  original  1001  a reader  io_schedule  gated" in control.shown
+    assert control.shown.endswith("and 5 more\n")
+    answer = control.json("edition", "who", "readahead")
+    assert (answer["kind"], answer["more"], len(answer["threads"])) == ("ThreadList", 5, 16)
+    assert answer["threads"][0]["comm"] == "a reader"
+    control.module.leave("readahead")
+    assert control("edition", "who", "readahead") == 0
+    assert "this stack cannot be read" in control.shown
+    assert control("edition", "who", "readahed") == 1
+    assert "did you mean readahead?" in control.said
+
+
 # ---------------------------------------------------------------------------- how it behaves
 
 
@@ -426,3 +615,16 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("status", "list", "switch", "check", "edition", "doctor", "version"):
         assert command in shown
     assert "6 refused by a safety rule" in shown
+
+
+@pytest.mark.parametrize("command", ["switch", "edition set"])
+def test_help_has_examples_that_fit_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    shown = capsys.readouterr().out
+    assert f"  dynamosctl {command} readahead" in shown
+    lines = shown.partition("exit codes:")[0].splitlines()
+    assert max(map(len, lines)) <= WIDTH

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options that have a form of their own: what is wrong with one is said before it is used."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from dynamosd.errors import UsageError
+from dynamosd.kmod import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
+from dynamosd.model import SwitchOptions
+
+MODES = ("concurrent", "exclusive", "per-object", "scoped")
+OBJECTS = ("migrate", "keep")
+SCOPES = "cpus:LIST, task:PID, cgroup:PATH, share:1/N or handler"
+
+_SCOPE = re.compile(
+    r"cpus:\d+(-\d+)?(,\d+(-\d+)?)*|task:\d{1,10}|cgroup:/[!#-~]*|share:1/(?P<share>\d{1,7})|handler",
+    re.ASCII,
+)
+_MAX_SHARE = 1_000_000
+
+_MODE_OF = {"timeout": "exclusive", "scope": "scoped", "objects": "per-object"}
+"""Each of these options belongs to one mode."""
+
+
+def timeout(text: str) -> float:
+    """Give the seconds of a timeout such as ``500ms``."""
+    from dynamosd.policy.durations import parse_duration  # noqa: PLC0415 - for this option alone
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
+        raise argparse.ArgumentTypeError(f'"{text}" is not between 1ms and 1m')
+    return seconds
+
+
+def scope(text: str) -> str:
+    """Check the form of a scope; whether what it names is there is the kernel module's to say."""
+    match = _SCOPE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a scope: {SCOPES}')
+    if match["share"] and not 1 <= int(match["share"]) <= _MAX_SHARE:
+        raise argparse.ArgumentTypeError(f'"{text}": N is between 1 and {_MAX_SHARE}')
+    return text
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """Take ``NAME=VALUE`` apart."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f'"{text}" is not NAME=VALUE')
+    return name, value
+
+
+def switch_options(args: argparse.Namespace) -> SwitchOptions:
+    """Give how to switch; an option that belongs to one mode says which, if nothing else does.
+
+    Raises:
+        UsageError: two of them do not go together.
+    """
+    see = "see: dynamosctl switch --help"
+    mode = args.mode
+    for option, its in _MODE_OF.items():
+        if getattr(args, option) is None:
+            continue
+        if mode not in {None, its}:
+            raise UsageError(f"--{option} is for mode {its}, and the mode is {mode}", hint=see)
+        mode = its
+    if mode == "scoped" and args.scope is None:
+        raise UsageError("mode scoped needs --scope", hint=f"a scope is {SCOPES}")
+    return SwitchOptions(mode, args.timeout, args.scope, args.objects)
