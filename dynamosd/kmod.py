@@ -150,7 +150,8 @@ class _Command:
     subsystem: str
     edition: str = ""
     parameter: str = ""
-    scoped: bool = False
+    mode: str | None = None
+    scope: str | None = None
 
 
 class Kmod:
@@ -241,7 +242,7 @@ class Kmod:
         options |= {"scope": scope, "objects": objects}
         words = [f"{key}={_word(value)}" for key, value in options.items() if value is not None]
         line = " ".join(["switch", _word(subsystem), _word(edition), *words])
-        self._command(_Command(line, subsystem, edition, scoped=scope is not None))
+        self._command(_Command(line, subsystem, edition, mode=mode, scope=scope))
 
     def set_parameter(self, subsystem: str, edition: str, name: str, value: str) -> None:
         """Change a parameter of an edition's module.
@@ -311,6 +312,8 @@ class Kmod:
         if failure.number == errno.ETIMEDOUT:
             threads, more = events.inside(failure.said, command.subsystem)
             if threads:
+                # Told once: the module's own sentence may name some of them already.
+                message = "the timeout is over" if "still inside" in message else message
                 message += f"; still inside: {events.name_threads(threads, more)}"
         return error(message, hint=hint)
 
@@ -343,7 +346,7 @@ class Kmod:
         subsystem, edition = command.subsystem, command.edition
         if number == errno.EOPNOTSUPP:
             said = f"{subsystem} cannot switch to {edition} like this"
-            return said, self._allowed(subsystem, edition)
+            return said, self._allowed(command)
         if number == errno.ETIMEDOUT:
             hint = f"who is inside now: dynamosctl edition who {subsystem}; let them end, "
             hint += "hold callers longer (--timeout), or take another mode"
@@ -375,22 +378,32 @@ class Kmod:
             now = _parameters(self._edition_folder(command)).get(command.parameter)
             hint = f"it is {now} now" if now else "modinfo shows the module's parameters"
             return f"{command.parameter} cannot have this value", hint
-        if command.scoped:
+        if command.scope:
             hint = "a scope is cpus:LIST, task:PID, cgroup:PATH, share:1/N or handler"
             return "the module does not understand the command", hint
         hint = "module and program may not belong together: dynamosctl version"
         return "the module does not understand the command", hint
 
-    def _allowed(self, subsystem: str, edition: str) -> str:
+    def _allowed(self, command: _Command) -> str:
         """Give the modes in which one can switch to an edition from where we are."""
-        editions = self._sysfs / subsystem / "editions"
-        active = _text(self._sysfs / subsystem / "active") or ""
-        here, there = _modes(editions / active), _modes(editions / edition)
-        if not here or not there:
+        editions = self._sysfs / command.subsystem / "editions"
+        standing = self.read_standing(command.subsystem)
+        here = [standing.active, standing.partial or standing.active] if standing else []
+        allowed = {name: _modes(editions / name) for name in (*here, command.edition)}
+        if not standing or not all(allowed.values()):
             return "what each edition allows: dynamosctl edition list"
-        if both := [mode for mode in there if mode in here]:
-            return f"from {active} to {edition} one can switch with: {', '.join(both)}"
-        return f"{active} allows {', '.join(here)}; {edition} allows {', '.join(there)}"
+        common = [
+            mode
+            for mode in allowed[command.edition]
+            if all(mode in each for each in allowed.values())
+        ]
+        if command.mode in common:
+            return f"how {command.subsystem} stands now: dynamosctl status"
+        if common:
+            listed = ", ".join(common)
+            return f"from {standing.active} to {command.edition} one can switch with: {listed}"
+        each = (f"{name} allows {', '.join(modes)}" for name, modes in allowed.items())
+        return "; ".join(each)
 
     def _edition_folder(self, command: _Command) -> Path:
         return self._sysfs / command.subsystem / "editions" / command.edition

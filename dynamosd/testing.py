@@ -191,6 +191,10 @@ class FakeModule:
         folder = self._subsystem(subsystem)
         self._edition(folder, edition)
         origin, partial = _get(folder / "active"), _get(folder / "partial")
+        if edition == origin and options.get("mode") == "scoped":
+            raise CommandFailed(
+                errno.EINVAL, f"edition {edition} is active, outside of every scope"
+            )
         if edition == origin and partial == "none":
             return
         mode, scope = self._mode(folder, edition, options), options.get("scope", "none")
@@ -272,12 +276,18 @@ def _options(words: Iterable[str]) -> dict[str, str]:
         raise CommandFailed(errno.EINVAL, "timeout_ms is from 1 to 60000")
     if not found.get("scope", "handler").startswith(_SCOPES):
         raise CommandFailed(errno.EINVAL, f"unknown scope {found['scope']}")
-    for key, mode in (("timeout_ms", "exclusive"), ("scope", "scoped"), ("objects", "per-object")):
-        if key in found and found.get("mode") != mode:
-            raise CommandFailed(errno.EINVAL, f"{key} is for mode {mode}")
-    if found.get("mode") == "scoped" and "scope" not in found:
-        raise CommandFailed(errno.EINVAL, "mode scoped needs a scope")
+    _check_together(found)
     return found
+
+
+def _check_together(found: Mapping[str, str]) -> None:
+    """Check that each option goes with the mode; without one, a timeout is for the case."""
+    for key, mode in (("timeout_ms", "exclusive"), ("scope", "scoped"), ("objects", "per-object")):
+        default = mode if key == "timeout_ms" else ""
+        if key in found and found.get("mode", default) != mode:
+            raise CommandFailed(errno.EINVAL, f"option {key} is for mode {mode}")
+    if found.get("mode") == "scoped" and "scope" not in found:
+        raise CommandFailed(errno.EINVAL, "mode scoped needs a scope=")
 
 
 def _in_flight(folder: Path, edition: str) -> int:

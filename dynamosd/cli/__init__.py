@@ -37,7 +37,7 @@ modes, each only where both editions allow it (dynamosctl edition list):
                then nothing has changed
   per-object   an object changes when no call is about it, a new one at once
   scoped       only the calls of --scope get the edition
---timeout, --scope and --objects belong to one mode each: it need not be given.
+--scope and --objects say which mode is meant: it need not be given as well.
 
 examples:
   dynamosctl switch readahead random

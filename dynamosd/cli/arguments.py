@@ -20,8 +20,11 @@ _SCOPE = re.compile(
 )
 _MAX_SHARE = 1_000_000
 
-_MODE_OF = {"timeout": "exclusive", "scope": "scoped", "objects": "per-object"}
+_MODE_OF = {"scope": "scoped", "objects": "per-object", "timeout": "exclusive"}
 """Each of these options belongs to one mode."""
+
+_CHOOSE_THE_MODE = frozenset({"scope", "objects"})
+"""A timeout does not: it is for the case that the module takes the mode exclusive."""
 
 
 def timeout(text: str) -> float:
@@ -56,7 +59,7 @@ def assignment(text: str) -> tuple[str, str]:
 
 
 def switch_options(args: argparse.Namespace) -> SwitchOptions:
-    """Give how to switch; an option that belongs to one mode says which, if nothing else does.
+    """Give how to switch; --scope or --objects chooses the mode if nothing else does.
 
     Raises:
         UsageError: two of them do not go together.
@@ -68,7 +71,8 @@ def switch_options(args: argparse.Namespace) -> SwitchOptions:
             continue
         if mode not in {None, its}:
             raise UsageError(f"--{option} is for mode {its}, and the mode is {mode}", hint=see)
-        mode = its
+        if option in _CHOOSE_THE_MODE:
+            mode = its
     if mode == "scoped" and args.scope is None:
         raise UsageError("mode scoped needs --scope", hint=f"a scope is {SCOPES}")
     return SwitchOptions(mode, args.timeout, args.scope, args.objects)

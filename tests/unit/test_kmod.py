@@ -485,6 +485,32 @@ def test_timeout_names_some_and_counts_the_rest(module: FakeModule) -> None:
     assert "edition who readahead" in caught.value.hint
 
 
+def test_timeout_names_threads_once(module: FakeModule) -> None:
+    said = GOOD.replace("subsystem=s", "subsystem=readahead")
+    reason = "still inside after 500 ms: a b"
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.ETIMEDOUT, reason, said))
+    with pytest.raises(Refused) as caught:
+        kmod.switch("readahead", "random", "exclusive")
+    assert caught.value.message == "the timeout is over; still inside: a b[7] in f"
+
+
+def test_hint_when_the_mode_is_allowed_but_not_now(module: FakeModule) -> None:
+    reason = "objects of readahead are being moved: mode=exclusive can end it or undo it"
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.EOPNOTSUPP, reason))
+    with pytest.raises(Refused, match="being moved") as caught:
+        kmod.switch("readahead", "random", "per-object")
+    assert caught.value.hint == "how readahead stands now: dynamosctl status"
+
+
+def test_hint_reckons_with_the_partial_edition(module: FakeModule) -> None:
+    module.load("readahead", "streaming", modes=["concurrent", "scoped"])
+    module.kmod.switch("readahead", "streaming", "scoped", scope="handler")
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.EOPNOTSUPP))
+    with pytest.raises(Refused) as caught:
+        kmod.switch("readahead", "random", "exclusive")
+    assert caught.value.hint.endswith("one can switch with: concurrent, scoped")
+
+
 def test_timeout_without_the_events_that_say_who(module: FakeModule) -> None:
     for said in ("", GOOD):
         kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.ETIMEDOUT, "", said))

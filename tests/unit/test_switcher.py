@@ -64,7 +64,7 @@ def test_switched_back_by_another_writer(module: FakeModule, clock: ManualClock)
     ("edition", "mode", "result", "reason"),
     [
         ("random", "concurrent", "ok", ""),
-        ("random", "scoped", "refused", "mode scoped needs a scope"),
+        ("random", "scoped", "refused", "mode scoped needs a scope="),
         ("none", "concurrent", "refused", "subsystem readahead has no edition none"),
     ],
 )

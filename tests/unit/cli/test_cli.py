@@ -182,9 +182,20 @@ def test_switch(control: Control) -> None:
 
 def test_exclusive_switch_that_times_out(control: Control) -> None:
     control.module.call("readahead", "page_cache_ra_order", blocked=1)
-    assert control("switch", "readahead", "random", "--timeout", "500ms") == 6
+    assert (
+        control("switch", "readahead", "random", "--mode", "exclusive", "--timeout", "500ms") == 6
+    )
     assert "500 ms; still inside: a reader[1001] in page_cache_ra_order" in control.said
     assert "edition who readahead" in control.said
+
+
+def test_timeout_leaves_the_mode_to_the_module(control: Control) -> None:
+    assert control.json("switch", "readahead", "random", "--timeout", "1s")["mode"] == "concurrent"
+
+
+def test_edition_that_is_active_has_no_scope(control: Control) -> None:
+    assert control("switch", "readahead", "original", "--scope", "handler") == 1
+    assert "original is active" in control.said
 
 
 def test_mode_that_an_edition_does_not_allow(control: Control) -> None:
@@ -263,6 +274,12 @@ def test_switch_is_quiet_beside_a_policy_that_only_advises(control: Control) -> 
             ("readahead", "random", "--scope", "handler", "--objects", "keep"),
             2,
             "--objects is for mode per-object, and the mode is scoped",
+            "switch --help",
+        ),
+        (
+            ("readahead", "random", "--timeout", "1s", "--scope", "handler"),
+            2,
+            "--timeout is for mode exclusive, and the mode is scoped",
             "switch --help",
         ),
         (("readahead", "random", "--scope", "task:99999"), 1, "no task 99999", "must exist"),
