@@ -35,4 +35,11 @@ static inline int compat_unregister_direct(struct ftrace_ops *ops, unsigned long
 }
 #endif
 
+/* What says where a traced call goes on has another name in newer kernels; both are macros on x86. */
+#ifdef ftrace_regs_set_instruction_pointer
+#define compat_go_to(regs, address) ftrace_regs_set_instruction_pointer(regs, address)
+#else
+#define compat_go_to(regs, address) ftrace_instruction_pointer_set(regs, address)
+#endif
+
 #endif /* _DYNAMOS_COMPAT_H */

@@ -5,6 +5,7 @@
  * The last 256 events, as the text that readers of /dev/dynamos get. A writer never waits for a reader: the oldest
  * line is overwritten, and a reader that comes too late is told how many it lost.
  */
+#include <linux/ctype.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/poll.h>
@@ -13,6 +14,9 @@
 #include <linux/time64.h>
 
 #include "event.h"
+
+/* As much of a refused command as its event shows, so that the reason has room. */
+#define COMMAND_SHOWN 120
 
 static DEFINE_SPINLOCK(event_lock);		/* everything below; taken with interrupts off, nothing inside it */
 static struct event_line ring[EVENT_RING];
@@ -49,6 +53,35 @@ void event_emit(const char *name, const char *format, ...)
 	next_seq++;
 	spin_unlock_irqrestore(&event_lock, flags);
 	wake_up_interruptible_poll(&event_wait, EPOLLIN | EPOLLRDNORM);
+}
+
+/**
+ * event_refused() - say that something was refused, and why
+ * @request: has who asked, and the sentence
+ * @err: the errno, negative
+ * @format: what was asked for
+ */
+void event_refused(const struct request *request, int err, const char *format, ...)
+{
+	char command[COMMAND_SHOWN + 1];
+	va_list args;
+
+	va_start(args, format);
+	vscnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	event_emit("refused", "by=%d errno=%d command=\"%s\" reason=\"%s\"",
+		   request->by, -err, command, request->reason);
+}
+
+/* A thread may call itself anything; in an event it has no quotes and nothing that is not printable ASCII. */
+const char *printable_comm(char to[TASK_COMM_LEN], const char *comm)
+{
+	int i;
+
+	for (i = 0; i < TASK_COMM_LEN - 1 && comm[i]; i++)
+		to[i] = isascii(comm[i]) && isprint(comm[i]) && comm[i] != '"' ? comm[i] : '?';
+	to[i] = '\0';
+	return to;
 }
 
 static u64 oldest_seq(void)

@@ -2,34 +2,94 @@
 /*
  * gate.c - finding a function's entry, putting its gate there and taking it away
  *
- * The gate's code is in the subsystem's module (include/dynamos/edition.h); here ftrace is told to call it from the
- * function's __fentry__ site. The kernel patches the text (int3-safe, no stop_machine); we never do.
+ * Two back ends, both of them ftrace's: the kernel patches the text (int3-safe, no stop_machine); we never do.
+ *
+ *	direct	the function's __fentry__ site calls the gate itself, which is in the subsystem's module
+ *		(include/dynamos/gate.h). One user of that kind per function: eBPF's fentry and fexit are another.
+ *	ftrace	the site calls ftrace, which calls redirect() below, which changes where it returns to: what livepatch
+ *		does, and slower. Shares the function with eBPF, whose programs then run before and after an edition.
+ *
+ * Neither shares it with a livepatch: two who change where a call goes cannot both be right.
  */
 #include <linux/ftrace.h>
-#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
+#include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
 #include "core.h"
 
+enum backend { BACKEND_AUTO, BACKEND_DIRECT, BACKEND_FTRACE, BACKENDS };
+
+static const char *const backend_names[] = { "auto", "direct", "ftrace" };
+
+static enum backend backend_wanted;		/* written under kernel_param_lock() */
+
+static int backend_set(const char *value, const struct kernel_param *param)
+{
+	int found = sysfs_match_string(backend_names, value);
+
+	if (found < 0)
+		return found;
+	WRITE_ONCE(backend_wanted, found);
+	return 0;
+}
+
+static int backend_get(char *buffer, const struct kernel_param *param)
+{
+	return sprintf(buffer, "%s\n", backend_names[READ_ONCE(backend_wanted)]);
+}
+
+static const struct kernel_param_ops backend_ops = {
+	.set = backend_set,
+	.get = backend_get,
+};
+module_param_cb(backend, &backend_ops, NULL, 0644);
+MODULE_PARM_DESC(backend, "how gates that are installed from now on send calls on: auto, direct or ftrace");
+
 struct gate {
-	struct ftrace_ops ops;
+	struct ftrace_ops direct;
+	struct ftrace_ops ftrace;
 	struct dynamos_function *function;
 	unsigned long site;		/* the __fentry__ call, 4 bytes into the function where it starts with ENDBR */
-	bool installed;			/* dynamos_lock; sysfs reads it without */
+	enum backend backend;		/* BACKEND_AUTO: not installed; dynamos_lock */
 };
 
-/* A kprobe that is never armed is the way in which a module may ask where a function is. */
-static int find_site(const char *name, unsigned long *site)
+/* Functions that could be gated, and must not be. */
+static const struct {
+	const char *name;
+	const char *reason;
+} denied[] = {
+	{ "schedule", "every sleeping thread is inside it, so that an edition's text could never go again" },
+};
+
+static bool is_denied(const char *name, struct request *request)
 {
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(denied); i++) {
+		if (!strcmp(name, denied[i].name)) {
+			request_reason(request, "%s is not gated: %s", name, denied[i].reason);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A kprobe that is never armed is the way in which a module may ask where a function is. */
+static int find_site(const struct dynamos_function *function, unsigned long *site)
+{
+	const char *home = function->traits->home;
+	char name[2 * DYNAMOS_NAME_MAX + 2];
 	struct kprobe probe = {
 		.symbol_name = name,
 		.flags = KPROBE_FLAG_DISABLED,
 	};
 	int err;
 
+	snprintf(name, sizeof(name), "%s%s%s", home ?: "", home ? ":" : "", function->name);
 	err = register_kprobe(&probe);
 	if (err)
 		return err;
@@ -52,93 +112,171 @@ static bool site_is_entry(unsigned long site)
 	return insn[0] == 0xe8 || !memcmp(insn, nop, sizeof(nop));
 }
 
+/* With the sysctl kernel.ftrace_enabled at 0, ftrace says yes to everything and does nothing. */
+static bool site_is_patched(unsigned long site)
+{
+	u8 insn;
+
+	return !copy_from_kernel_nofault(&insn, (void *)site, sizeof(insn)) && insn == 0xe8;
+}
+
+/*
+ * Called by ftrace at the function's entry, in any context, with preemption off or not. Calls nothing that can be
+ * traced, and so needs no protection from being called by itself.
+ */
+static void notrace redirect(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+			     struct ftrace_regs *regs)
+{
+	struct gate *gate = container_of(ops, struct gate, ftrace);
+	struct dynamos_function *function = gate->function;
+
+	compat_go_to(regs, READ_ONCE(function->entries[READ_ONCE(*function->subsystem->active)]));
+}
+
+static int set_filters(struct gate *gate)
+{
+	int err;
+
+	err = ftrace_set_filter_ip(&gate->direct, gate->site, 0, 0);
+	if (!err)
+		err = ftrace_set_filter_ip(&gate->ftrace, gate->site, 0, 0);
+	if (!err && !site_is_entry(gate->site))
+		err = -EINVAL;
+	return err;
+}
+
 /**
  * gate_create() - find a function and prepare its gate; nothing is patched yet
  * @function: of which the body is bound: its original can be called from now on
+ * @request: gets the sentence when the answer is no
  *
- * Return: the gate, or an error pointer: -ENOENT no such function in this kernel, -EINVAL it cannot be traced,
- * -ENOMEM.
+ * Return: the gate, or an error pointer: -ENOENT no such function in this kernel, -EPERM it must not be gated,
+ * -EINVAL it cannot be traced, -ENOMEM.
  */
-struct gate *gate_create(struct dynamos_function *function)
+struct gate *gate_create(struct dynamos_function *function, struct request *request)
 {
 	struct gate *gate;
 	int err;
 
+	if (is_denied(function->name, request))
+		return ERR_PTR(-EPERM);
 	gate = kzalloc(sizeof(*gate), GFP_KERNEL);
 	if (!gate)
 		return ERR_PTR(-ENOMEM);
 	gate->function = function;
+	gate->ftrace.func = redirect;
+	gate->ftrace.flags = FTRACE_OPS_FL_IPMODIFY;
 
-	err = find_site(function->name, &gate->site);
+	err = find_site(function, &gate->site);
 	if (err) {
-		pr_err("dynamos: %s: not found in this kernel or not allowed to be probed (%d)\n",
-		       function->name, err);
+		request_reason(request, "%s: not found in this kernel, or not allowed to be probed (%d)",
+			       function->name, err);
 		goto fail;
 	}
-	err = ftrace_set_filter_ip(&gate->ops, gate->site, 0, 0);
-	if (!err && !site_is_entry(gate->site))
-		err = -EINVAL;
+	err = set_filters(gate);
 	if (err) {
-		pr_err("dynamos: %s: its entry cannot be traced (%d)\n", function->name, err);
+		request_reason(request, "%s: its entry cannot be traced (%d)", function->name, err);
 		goto fail;
 	}
 	function->bind(gate->site + MCOUNT_INSN_SIZE);
 	return gate;
 
 fail:
-	ftrace_free_filter(&gate->ops);
-	kfree(gate);
+	gate_destroy(gate);
 	return ERR_PTR(err);
 }
 
 /* The gate must have been removed. */
 void gate_destroy(struct gate *gate)
 {
-	WARN_ON(gate->installed);
-	ftrace_free_filter(&gate->ops);
+	WARN_ON(gate->backend);
+	ftrace_free_filter(&gate->direct);
+	ftrace_free_filter(&gate->ftrace);
 	kfree(gate);
 }
 
-static int take_entry(struct gate *gate)
+/* From a success on, the sysctl cannot be set to 0, which would take the gate out behind our back. */
+static int keep_if_patched(struct gate *gate, struct ftrace_ops *ops)
 {
-	unsigned long address = (unsigned long)gate->function->gate;
-	u8 insn;
-	int err;
-
-	err = compat_register_direct(&gate->ops, address);
-	if (err) {
-		/* 6.1 leaves these set when somebody else holds the entry, and would refuse the next attempt for it. */
-		gate->ops.func = NULL;
-		gate->ops.trampoline = 0;
-		return err;
-	}
-	/* With the sysctl kernel.ftrace_enabled at 0, ftrace says yes and does nothing. */
-	if (copy_from_kernel_nofault(&insn, (void *)gate->site, sizeof(insn)) || insn != 0xe8) {
-		compat_unregister_direct(&gate->ops, address);
-		return -EBUSY;
-	}
-	/* From now on that sysctl cannot be set to 0, which would take the gate out behind our back. */
-	gate->ops.flags |= FTRACE_OPS_FL_PERMANENT;
+	if (!site_is_patched(gate->site))
+		return -EAGAIN;
+	ops->flags |= FTRACE_OPS_FL_PERMANENT;
 	return 0;
 }
 
-/* From its return on, every call that enters the function goes through the gate. */
-int gate_install(struct gate *gate)
+static int install_direct(struct gate *gate)
+{
+	unsigned long address = (unsigned long)gate->function->gate;
+	int err;
+
+	err = compat_register_direct(&gate->direct, address);
+	if (err) {
+		/* 6.1 leaves these set when somebody else holds the entry, and would refuse the next attempt for it. */
+		gate->direct.func = NULL;
+		gate->direct.trampoline = 0;
+		return err;
+	}
+	err = keep_if_patched(gate, &gate->direct);
+	if (err)
+		compat_unregister_direct(&gate->direct, address);
+	return err;
+}
+
+static int install_ftrace(struct gate *gate)
 {
 	int err;
 
-	lockdep_assert_held(&dynamos_lock);
-	if (gate->installed)
-		return 0;
-	err = take_entry(gate);
-	if (err) {
-		pr_err("dynamos: %s: its entry could not be taken (%d)\n", gate->function->name, err);
-		if (err == -EBUSY)
-			pr_err("dynamos: a livepatch, eBPF or another module holds it, or ftrace is disabled\n");
+	err = register_ftrace_function(&gate->ftrace);
+	if (err)
 		return err;
+	err = keep_if_patched(gate, &gate->ftrace);
+	if (err)
+		unregister_ftrace_function(&gate->ftrace);
+	return err;
+}
+
+static void refuse(const struct gate *gate, enum backend wanted, int err, struct request *request)
+{
+	const char *name = gate->function->name;
+
+	if (err == -EAGAIN)
+		request_reason(request, "%s: ftrace is switched off (sysctl kernel.ftrace_enabled), or busy", name);
+	else if (err == -EBUSY && wanted == BACKEND_DIRECT)
+		request_reason(request, "%s: its entry is held by eBPF, a livepatch or another module", name);
+	else if (err == -EBUSY)
+		request_reason(request, "%s: a livepatch, or another that redirects it, holds its entry", name);
+	else
+		request_reason(request, "%s: its entry could not be taken (%d)", name, err);
+}
+
+/**
+ * gate_install() - from its return on, every call that enters the function goes through the gate
+ * @gate: which may be there already
+ * @request: gets the sentence when the answer is no
+ *
+ * Return: 0; -EBUSY somebody else holds the entry, -EAGAIN ftrace is switched off.
+ */
+int gate_install(struct gate *gate, struct request *request)
+{
+	enum backend wanted = READ_ONCE(backend_wanted);
+	int err = -EBUSY;
+
+	lockdep_assert_held(&dynamos_lock);
+	if (gate->backend)
+		return 0;
+	if (wanted != BACKEND_FTRACE) {
+		err = install_direct(gate);
+		if (!err)
+			gate->backend = BACKEND_DIRECT;
 	}
-	WRITE_ONCE(gate->installed, true);
-	return 0;
+	if (wanted == BACKEND_FTRACE || (wanted == BACKEND_AUTO && err == -EBUSY)) {
+		err = install_ftrace(gate);
+		if (!err)
+			gate->backend = BACKEND_FTRACE;
+	}
+	if (err)
+		refuse(gate, wanted, err, request);
+	return err;
 }
 
 /*
@@ -147,22 +285,25 @@ int gate_install(struct gate *gate)
  */
 int gate_remove(struct gate *gate)
 {
-	int err;
+	int err = 0;
 
 	lockdep_assert_held(&dynamos_lock);
-	err = compat_unregister_direct(&gate->ops, (unsigned long)gate->function->gate);
+	if (gate->backend == BACKEND_DIRECT)
+		err = compat_unregister_direct(&gate->direct, (unsigned long)gate->function->gate);
+	else if (gate->backend == BACKEND_FTRACE)
+		err = unregister_ftrace_function(&gate->ftrace);
 	if (WARN(err, "dynamos: %s: its gate could not be taken out (%d)\n", gate->function->name, err))
 		return err;
-	WRITE_ONCE(gate->installed, false);
+	gate->backend = BACKEND_AUTO;
 	return 0;
 }
 
 const char *gate_backend(const struct gate *gate)
 {
-	return READ_ONCE(gate->installed) ? "direct" : "none";
+	return gate->backend ? backend_names[gate->backend] : "none";
 }
 
-unsigned long gate_address(const struct gate *gate)
+unsigned long gate_site(const struct gate *gate)
 {
 	return gate->site;
 }

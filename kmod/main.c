@@ -8,26 +8,59 @@
  * this one by their symbols, so that it can only be removed when none of them is left.
  */
 #include <linux/module.h>
+#include <linux/workqueue.h>
 
 #include "core.h"
+
+struct workqueue_struct *dynamos_queue;
+
+static int queue_start(void)
+{
+	dynamos_queue = alloc_workqueue("dynamos", WQ_UNBOUND, 0);
+	return dynamos_queue ? 0 : -ENOMEM;
+}
+
+/* Waits for what is still in it. */
+static void queue_stop(void)
+{
+	destroy_workqueue(dynamos_queue);
+}
+
+static const struct {
+	int (*start)(void);
+	void (*stop)(void);
+} parts[] = {
+	{ queue_start, queue_stop },
+	{ tasks_start, tasks_stop },
+	{ functions_start, functions_stop },
+	{ sysfs_start, sysfs_stop },
+	{ device_start, device_stop },
+};
+
+static void stop(int count)
+{
+	while (count--)
+		parts[count].stop();
+}
 
 static int __init dynamos_init(void)
 {
 	int err;
+	int i;
 
-	err = sysfs_start();
-	if (err)
-		return err;
-	err = device_start();
-	if (err)
-		sysfs_stop();
-	return err;
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		err = parts[i].start();
+		if (err) {
+			stop(i);
+			return err;
+		}
+	}
+	return 0;
 }
 
 static void __exit dynamos_exit(void)
 {
-	device_stop();
-	sysfs_stop();
+	stop(ARRAY_SIZE(parts));
 }
 
 module_init(dynamos_init);

@@ -6,10 +6,10 @@
  * taken out with the last, so that a kernel with nothing to switch runs its own untouched text.
  */
 #include <linux/ctype.h>
-#include <linux/idr.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/module.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
 
 #include "core.h"
@@ -17,8 +17,6 @@
 /* Protects the registry and every switch; see core.h. */
 DEFINE_MUTEX(dynamos_lock);
 LIST_HEAD(subsystems);			/* of struct subsystem; dynamos_lock */
-
-static DEFINE_IDA(function_ids);	/* has its own lock */
 
 struct subsystem *subsystem_find(const char *name)
 {
@@ -42,7 +40,7 @@ struct edition *edition_find(struct subsystem *subsystem, const char *name)
 	return NULL;
 }
 
-static bool name_is_valid(const char *name)
+bool name_is_valid(const char *name)
 {
 	const char *at;
 
@@ -50,137 +48,6 @@ static bool name_is_valid(const char *name)
 		if (!isalnum(*at) && *at != '_' && *at != '-' && *at != '.')
 			return false;
 	return at != name && at - name <= DYNAMOS_NAME_MAX;
-}
-
-static bool function_is_taken(const char *name)
-{
-	struct subsystem *subsystem;
-	struct function *function;
-
-	list_for_each_entry(subsystem, &subsystems, list)
-		list_for_each_entry(function, &subsystem->functions, list)
-			if (!strcmp(function->def->name, name))
-				return true;
-	return false;
-}
-
-/* -------------------------------------------------------------------------------------------------- functions */
-
-static void function_remove(struct function *function)
-{
-	sysfs_remove_function(function);
-	if (function->gate)
-		gate_destroy(function->gate);
-	ida_free(&function_ids, function->def->id);
-	function->def->core = NULL;
-	list_del(&function->list);
-	kobject_put(&function->kobj);
-}
-
-static void function_fill(struct dynamos_function *def, unsigned long wrapper)
-{
-	int index;
-
-	for (index = 0; index < DYNAMOS_MAX_EDITIONS; index++)
-		WRITE_ONCE(def->entries[index], wrapper);
-}
-
-static int function_add(struct subsystem *subsystem, struct dynamos_function *def)
-{
-	struct function *function;
-	struct gate *gate;
-	int id;
-
-	if (!name_is_valid(def->name))
-		return -EINVAL;
-	if (def->core || function_is_taken(def->name)) {
-		pr_err("dynamos: %s: belongs to a subsystem already\n", def->name);
-		return -EEXIST;
-	}
-	function = kzalloc(sizeof(*function), GFP_KERNEL);
-	if (!function)
-		return -ENOMEM;
-	function->subsystem = subsystem;
-	function->def = def;
-	sysfs_init_function(function);
-
-	id = ida_alloc(&function_ids, GFP_KERNEL);
-	if (id < 0) {
-		kobject_put(&function->kobj);
-		return id;
-	}
-	def->id = id;
-	def->core = function;
-	list_add_tail(&function->list, &subsystem->functions);
-	function_fill(def, (unsigned long)def->original.wrapper);
-
-	gate = gate_create(def);
-	if (IS_ERR(gate)) {
-		function_remove(function);
-		return PTR_ERR(gate);
-	}
-	function->gate = gate;
-	return 0;
-}
-
-static void functions_remove(struct subsystem *subsystem)
-{
-	struct function *function, *next;
-
-	list_for_each_entry_safe(function, next, &subsystem->functions, list)
-		function_remove(function);
-}
-
-static int functions_add(struct subsystem *subsystem)
-{
-	struct dynamos_function *const *def;
-	int err;
-
-	for (def = subsystem->def->functions; *def; def++) {
-		err = function_add(subsystem, *def);
-		if (err)
-			return err;
-	}
-	return list_empty(&subsystem->functions) ? -EINVAL : 0;
-}
-
-/* ------------------------------------------------------------------------------------------------------ gates */
-
-static void gates_remove(struct subsystem *subsystem, struct function *end)
-{
-	struct function *function;
-
-	list_for_each_entry(function, &subsystem->functions, list) {
-		if (function == end)
-			break;
-		if (gate_remove(function->gate)) {
-			/* The kernel still calls the gate: its text, the subsystem's module, must never go. */
-			__module_get(subsystem->def->owner);
-			continue;
-		}
-		event_emit("ungated", "subsystem=%s function=%s backend=direct",
-			   subsystem->def->name, function->def->name);
-	}
-	subsystem->gated = false;
-}
-
-static int gates_install(struct subsystem *subsystem)
-{
-	struct function *function;
-	int err;
-
-	list_for_each_entry(function, &subsystem->functions, list) {
-		err = gate_install(function->gate);
-		if (err) {
-			gates_remove(subsystem, function);
-			return err;
-		}
-		event_emit("gated", "subsystem=%s function=%s backend=%s",
-			   subsystem->def->name, function->def->name, gate_backend(function->gate));
-	}
-	subsystem->gated = true;
-	subsystem->original->epoch++;	/* can be called again: a drain of it that is under way is void */
-	return 0;
 }
 
 /* --------------------------------------------------------------------------------------------------- editions */
@@ -194,6 +61,7 @@ static struct edition *edition_create(struct subsystem *subsystem, struct dynamo
 		return NULL;
 	edition->def = def;
 	edition->subsystem = subsystem;
+	spin_lock_init(&edition->last_lock);
 	INIT_LIST_HEAD(&edition->counters);
 	edition_drain_init(edition);
 	sysfs_init_edition(edition);
@@ -205,24 +73,26 @@ static void edition_publish(struct subsystem *subsystem, struct edition *edition
 	edition->def->index = index;
 	edition->def->core = edition;
 	__set_bit(index, &subsystem->indexes);
-	list_add_tail(&edition->list, &subsystem->editions);
+	list_add_tail_rcu(&edition->list, &subsystem->editions);
 }
 
 static void edition_unpublish(struct edition *edition)
 {
-	list_del(&edition->list);
+	list_del_rcu(&edition->list);
 	__clear_bit(edition->def->index, &edition->subsystem->indexes);
 	edition->def->core = NULL;
 }
 
-/* Sends index to the edition's wrappers, or, with @edition NULL, back to the originals. */
-static void entries_write(const struct dynamos_replacement *const *replacement, u32 index, bool to_original)
+/* Sends the edition's number to its wrappers, or back to the originals. */
+static void edition_route(const struct dynamos_edition *def, bool to_original)
 {
-	for (; *replacement; replacement++) {
+	const struct dynamos_replacement *const *replacement;
+
+	for (replacement = def->replacements; *replacement; replacement++) {
 		struct dynamos_function *function = (*replacement)->function;
 		void *wrapper = to_original ? function->original.wrapper : (*replacement)->wrapper;
 
-		WRITE_ONCE(function->entries[index], (unsigned long)wrapper);
+		function_route(function->core, def->index, (unsigned long)wrapper);
 	}
 }
 
@@ -244,45 +114,64 @@ static bool replacements_are_valid(const struct dynamos_edition *def)
 	return true;
 }
 
-static int edition_check(struct subsystem *subsystem, const struct dynamos_edition *def)
+static bool modes_are_valid(const struct dynamos_edition *def)
 {
-	if (!subsystem || !name_is_valid(def->name) || !replacements_are_valid(def)) {
-		pr_err("dynamos: edition %s: malformed, or it replaces a function of another subsystem\n", def->name);
+	return def->traits->modes < 1U << MODES;
+}
+
+static int edition_check(struct subsystem *subsystem, const struct dynamos_edition *def, struct request *request)
+{
+	if (!subsystem || !name_is_valid(def->name) || !replacements_are_valid(def) || !modes_are_valid(def)) {
+		request_reason(request, "malformed, or it replaces a function of another subsystem");
 		return -EINVAL;
 	}
 	if (edition_find(subsystem, def->name)) {
-		pr_err("dynamos: %s has an edition %s already\n", subsystem->def->name, def->name);
+		request_reason(request, "%s has an edition %s already", subsystem->def->name, def->name);
 		return -EEXIST;
 	}
 	return 0;
 }
 
-static int edition_add(struct dynamos_edition *def)
+static int edition_show(struct edition *edition, struct request *request)
+{
+	struct subsystem *subsystem = edition->subsystem;
+	int err;
+
+	err = places_update(subsystem);
+	if (!err)
+		err = sysfs_add_edition(edition);
+	if (!err && !subsystem->gated)
+		err = gates_install(subsystem, request);
+	return err;
+}
+
+static int edition_add(struct dynamos_edition *def, struct request *request)
 {
 	struct subsystem *subsystem = def->subsystem->core;
 	struct edition *edition;
 	unsigned long index;
 	int err;
 
-	err = edition_check(subsystem, def);
+	err = edition_check(subsystem, def, request);
 	if (err)
 		return err;
 	index = find_first_zero_bit(&subsystem->indexes, DYNAMOS_MAX_EDITIONS);
-	if (index == DYNAMOS_MAX_EDITIONS)
+	if (index == DYNAMOS_MAX_EDITIONS) {
+		request_reason(request, "%s has %d editions already", subsystem->def->name, DYNAMOS_MAX_EDITIONS);
 		return -ENOSPC;
+	}
 	edition = edition_create(subsystem, def);
 	if (!edition)
 		return -ENOMEM;
 
 	edition_publish(subsystem, edition, index);
-	entries_write(def->replacements, index, false);
-	err = sysfs_add_edition(edition);
-	if (!err && !subsystem->gated)
-		err = gates_install(subsystem);
+	edition_route(def, false);
+	err = edition_show(edition, request);
 	if (err) {
 		sysfs_remove_edition(edition);
-		entries_write(def->replacements, index, true);
+		edition_route(def, true);
 		edition_unpublish(edition);
+		places_update(subsystem);
 		kobject_put(&edition->kobj);
 		return err;
 	}
@@ -297,8 +186,8 @@ static bool is_last_edition(const struct subsystem *subsystem)
 }
 
 /*
- * The gates are out. Threads that came through them may sit in the originals' wrappers, whose text is the subsystem's
- * module: then it is kept until they have left. Most often they have, at once.
+ * The gates are out. Threads that came through them may sit in the originals' wrappers or in the dispatch slot, whose
+ * text is the subsystem's module: then it is kept until they have left. Most often they have, at once.
  */
 static void keep_text_of_original(struct subsystem *subsystem)
 {
@@ -306,7 +195,8 @@ static void keep_text_of_original(struct subsystem *subsystem)
 
 	wait_for_text();
 	mutex_lock(&dynamos_lock);
-	if (!subsystem->gated && (original->held || edition_in_flight(original->def))) {
+	if (!subsystem->gated &&
+	    (original->held || edition_in_flight(original->def) || passes_in_flight(subsystem))) {
 		if (!original->held)
 			__module_get(original->def->owner);
 		original->held = true;
@@ -317,15 +207,25 @@ static void keep_text_of_original(struct subsystem *subsystem)
 	mutex_unlock(&dynamos_lock);
 }
 
+static void log_refusal(const char *what, const char *name, const struct request *request, int err)
+{
+	pr_err("dynamos: %s %s: %s (%d)\n", what, name, request->reason, err);
+}
+
 int dynamos_register_edition(struct dynamos_edition *edition)
 {
+	struct request request = { .by = 0 };
 	int err;
 
 	mutex_lock(&dynamos_lock);
-	err = edition_add(edition);
+	err = edition_add(edition, &request);
 	mutex_unlock(&dynamos_lock);
+	if (!err)
+		return 0;
+	log_refusal("edition", edition->name, &request, err);
+	event_refused(&request, err, "load %s/%s", edition->subsystem->name, edition->name);
 	/* Some of the gates may have been in place before one of them failed, and calls gone through. */
-	if (err && edition->subsystem->core)
+	if (edition->subsystem->core)
 		keep_text_of_original(edition->subsystem->core);
 	return err;
 }
@@ -333,7 +233,7 @@ EXPORT_SYMBOL_GPL(dynamos_register_edition);
 
 /**
  * dynamos_unregister_edition() - the edition's module is going
- * @def: the edition; neither active nor in flight, or a reference to its module would have kept it
+ * @def: the edition; neither callable nor in flight, or a reference to its module would have kept it
  */
 void dynamos_unregister_edition(struct dynamos_edition *def)
 {
@@ -343,9 +243,10 @@ void dynamos_unregister_edition(struct dynamos_edition *def)
 	mutex_lock(&dynamos_lock);
 	WARN_ON(edition->held);
 	edition_unpublish(edition);
-	entries_write(def->replacements, def->index, true);
+	edition_route(def, true);
 	if (is_last_edition(subsystem))
-		gates_remove(subsystem, NULL);
+		gates_remove(subsystem);
+	places_update(subsystem);
 	event_emit("unloaded", "subsystem=%s edition=%s module=%s",
 		   subsystem->def->name, def->name, module_name(def->owner));
 	mutex_unlock(&dynamos_lock);
@@ -353,6 +254,7 @@ void dynamos_unregister_edition(struct dynamos_edition *def)
 	/* All of these wait for whoever still looks at the edition, and so may not be done under the lock. */
 	edition_drain_cancel(edition);
 	sysfs_remove_edition(edition);
+	shadows_forget_edition(def);
 	synchronize_rcu();
 	kobject_put(&edition->kobj);
 	keep_text_of_original(subsystem);
@@ -372,6 +274,10 @@ static struct subsystem *subsystem_create(struct dynamos_subsystem *def)
 	INIT_LIST_HEAD(&subsystem->list);
 	INIT_LIST_HEAD(&subsystem->functions);
 	INIT_LIST_HEAD(&subsystem->editions);
+	mutex_init(&subsystem->switching);
+	init_waitqueue_head(&subsystem->gate_queue);
+	looking_init(subsystem);
+	migration_init(subsystem);
 	sysfs_init_subsystem(subsystem);
 	subsystem->original = edition_create(subsystem, def->original);
 	if (!subsystem->original) {
@@ -388,10 +294,14 @@ static struct subsystem *subsystem_create(struct dynamos_subsystem *def)
 static void subsystem_destroy(struct subsystem *subsystem)
 {
 	edition_drain_cancel(subsystem->original);
+	cancel_delayed_work_sync(&subsystem->looking);
+	cancel_delayed_work_sync(&subsystem->migration);
 	sysfs_remove_edition(subsystem->original);
 	edition_unpublish(subsystem->original);
 	functions_remove(subsystem);
 	sysfs_remove_subsystem(subsystem);
+	places_free(subsystem);
+	objects_free(subsystem);
 	synchronize_rcu();
 	kobject_put(&subsystem->original->kobj);
 	kobject_put(&subsystem->kobj);
@@ -413,25 +323,30 @@ static int subsystem_show(struct subsystem *subsystem)
 	return sysfs_add_edition(subsystem->original);
 }
 
-static int subsystem_add(struct subsystem *subsystem)
+static int subsystem_add(struct subsystem *subsystem, struct request *request)
 {
 	int err;
 
 	lockdep_assert_held(&dynamos_lock);
-	if (!name_is_valid(subsystem->def->name))
+	if (!name_is_valid(subsystem->def->name)) {
+		request_reason(request, "malformed name");
 		return -EINVAL;
+	}
 	if (subsystem_find(subsystem->def->name)) {
-		pr_err("dynamos: there is a subsystem %s already\n", subsystem->def->name);
+		request_reason(request, "there is a subsystem %s already", subsystem->def->name);
 		return -EEXIST;
 	}
-	err = functions_add(subsystem);
-	if (err)
-		return err;
-	return subsystem_show(subsystem);
+	err = functions_add(subsystem, request);
+	if (!err)
+		err = places_update(subsystem);
+	if (!err)
+		err = subsystem_show(subsystem);
+	return err;
 }
 
 int dynamos_register_subsystem(struct dynamos_subsystem *def)
 {
+	struct request request = { .by = 0 };
 	struct subsystem *subsystem;
 	int err;
 
@@ -439,15 +354,18 @@ int dynamos_register_subsystem(struct dynamos_subsystem *def)
 	if (!subsystem)
 		return -ENOMEM;
 	mutex_lock(&dynamos_lock);
-	err = subsystem_add(subsystem);
+	err = subsystem_add(subsystem, &request);
 	if (!err) {
 		def->core = subsystem;
 		list_add_tail(&subsystem->list, &subsystems);
 		event_emit("registered", "subsystem=%s", def->name);
 	}
 	mutex_unlock(&dynamos_lock);
-	if (err)
-		subsystem_destroy(subsystem);
+	if (!err)
+		return 0;
+	log_refusal("subsystem", def->name, &request, err);
+	event_refused(&request, err, "load %s", def->name);
+	subsystem_destroy(subsystem);
 	return err;
 }
 EXPORT_SYMBOL_GPL(dynamos_register_subsystem);

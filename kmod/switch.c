@@ -1,95 +1,742 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * switch.c - the protocol: from one active edition to the next
+ * switch.c - the transactions: from one active edition to the next, in each mode
  *
- * Mode `concurrent`: one store makes the new edition active for every function of the subsystem. A call that read the
- * old index before the store runs the old edition to its end, beside calls that got the new one. What is left of the
- * old edition is watched by inflight.c until it has drained.
+ * docs/consistency.md says what each of them promises to calls that are already running. What they have in common: one
+ * store to the subsystem's active word is the switch; everything it needs stands before that, and whatever it leaves
+ * behind is seen to afterwards, by the drain of what can no longer be called.
+ *
+ * The gates' words are written with dynamos_lock held. The waiting (for a grace period, for callers to leave) is done
+ * without it, under the subsystem's own `switching`, so that other subsystems go on and sysfs can be read.
  */
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/string.h>
 
 #include "core.h"
 
-/* An edition that can be called keeps its module. The original's module is kept by the gates themselves. */
-static int edition_hold(struct edition *edition, struct request *request)
-{
-	if (edition->held || edition == edition->subsystem->original)
-		return 0;
-	if (!try_module_get(edition->def->owner)) {
-		request_reason(request, "the module of edition %s is being removed", edition->def->name);
-		return -ENODEV;
-	}
-	edition->held = true;
-	return 0;
-}
+#define ALL_MODES ((1U << MODES) - 1)
 
-static void make_active(struct subsystem *subsystem, struct edition *to)
-{
-	struct edition *from = rcu_dereference_protected(subsystem->active, lockdep_is_held(&dynamos_lock));
+/* How often the stacks are looked at while an exclusive switch waits for those who came before the gates. */
+#define RELOOK_MIN_MS 20
+#define RELOOK_MAX_MS 500
 
-	to->epoch++;
-	from->epoch++;
-	WRITE_ONCE(from->left_ns, ktime_get_ns());
-	/*
-	 * The switch. Release: the table's slot for this index was written before; the gate's two loads depend on
-	 * each other and so see it. From here on a new call gets the new edition, on every CPU, in every function.
-	 */
-	smp_store_release(subsystem->def->active, to->def->index);
-	rcu_assign_pointer(subsystem->active, to);
-	WRITE_ONCE(subsystem->switches, subsystem->switches + 1);
-	trace_switched(subsystem->def->name, from->def->index, to->def->index);
-	edition_drain_start(from);
-}
-
-static int switch_locked(const char *subsystem_name, const char *edition_name, struct request *request)
-{
+struct transaction {
 	struct subsystem *subsystem;
-	struct edition *edition, *from;
-	int err;
+	struct edition *to;
+	struct edition *from;		/* the active one, or, on the way back to it, the partial one */
+	const struct switch_options *options;
+	struct request *request;
+	enum mode mode;
+	bool holds;			/* the reference to the module of `to` was taken by this transaction */
+};
 
-	subsystem = subsystem_find(subsystem_name);
-	if (!subsystem) {
-		request_reason(request, "there is no subsystem %s", subsystem_name);
-		return -ENOENT;
+const char *mode_name(enum mode mode)
+{
+	static const char *const names[] = { "concurrent", "exclusive", "per-object", "scoped" };
+
+	return mode < MODES ? names[mode] : "?";
+}
+
+/* -------------------------------------------------------------------------------------------- what is possible */
+
+static bool has_objects(const struct subsystem *subsystem)
+{
+	struct dynamos_function *const *function;
+
+	for (function = subsystem->def->functions; *function; function++)
+		if (*(void *const *)(*function)->object)
+			return true;
+	return false;
+}
+
+/* Bits by enum mode, which are those of .modes. */
+u32 edition_modes(const struct edition *edition)
+{
+	const struct dynamos_edition_traits *traits = edition->def->traits;
+	u32 modes = traits->modes;
+
+	if (!modes)
+		modes = traits->transfer ? DYNAMOS_EXCLUSIVE | DYNAMOS_PER_OBJECT : ALL_MODES;
+	if (!edition->subsystem->def->traits->may_sleep)
+		modes &= ~DYNAMOS_EXCLUSIVE;
+	if (!has_objects(edition->subsystem))
+		modes &= ~DYNAMOS_PER_OBJECT;
+	return modes;
+}
+
+static u32 modes_now(const struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	struct edition *partial = partial_edition(subsystem);
+	u32 modes = edition_modes(active_edition(subsystem)) & edition_modes(transaction->to);
+
+	if (partial)
+		modes &= edition_modes(partial);
+	/* Some objects have been moved, and some have not: that can be finished or taken back, and no more. */
+	if (subsystem->per_object && objects_have_transfer(subsystem)) {
+		bool is_one = transaction->to == partial || transaction->to == active_edition(subsystem);
+
+		modes &= is_one ? DYNAMOS_EXCLUSIVE | DYNAMOS_PER_OBJECT : 0;
+		if (transaction->to != partial)
+			modes &= ~DYNAMOS_PER_OBJECT;
 	}
-	edition = edition_find(subsystem, edition_name);
-	if (!edition) {
-		request_reason(request, "subsystem %s has no edition %s", subsystem_name, edition_name);
+	return modes;
+}
+
+/* Why a mode is not among the possible ones. */
+static void explain_mode(const struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	const char *name = subsystem->def->name;
+	struct request *request = transaction->request;
+
+	if (transaction->mode == MODE_EXCLUSIVE && !subsystem->def->traits->may_sleep)
+		request_reason(request, "functions of %s may be called where sleeping is not allowed", name);
+	else if (transaction->mode == MODE_PER_OBJECT && !has_objects(subsystem))
+		request_reason(request, "no call of %s is known to be about an object", name);
+	else if (subsystem->per_object && objects_have_transfer(subsystem))
+		request_reason(request, "objects of %s are being moved: mode=exclusive can end it or undo it", name);
+	else
+		request_reason(request, "mode %s is not safe from %s to %s, says one of them",
+			       mode_name(transaction->mode), active_edition(subsystem)->def->name,
+			       transaction->to->def->name);
+}
+
+static int choose_mode(struct transaction *transaction)
+{
+	u32 modes = modes_now(transaction);
+	int mode = transaction->options->mode;
+
+	if (mode == MODES) {
+		modes &= ~DYNAMOS_SCOPED;
+		mode = modes ? __ffs(modes) : MODE_CONCURRENT;
+	}
+	transaction->mode = mode;
+	if (modes & 1U << mode)
+		return 0;
+	explain_mode(transaction);
+	return -EOPNOTSUPP;
+}
+
+/* Return: 1 when there is nothing to do. */
+static int check(struct transaction *transaction, const char *edition_name)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	struct request *request = transaction->request;
+
+	transaction->to = edition_find(subsystem, edition_name);
+	if (!transaction->to) {
+		request_reason(request, "subsystem %s has no edition %s", subsystem->def->name, edition_name);
 		return -ENXIO;
 	}
-	from = rcu_dereference_protected(subsystem->active, lockdep_is_held(&dynamos_lock));
-	if (from == edition)
+	transaction->from = active_edition(subsystem);
+	if (transaction->to == transaction->from) {
+		if (transaction->options->mode == MODE_SCOPED) {
+			request_reason(request, "edition %s is active, outside of every scope too", edition_name);
+			return -EINVAL;
+		}
+		if (!partial_edition(subsystem))
+			return 1;
+		transaction->from = partial_edition(subsystem);
+	}
+	return choose_mode(transaction);
+}
+
+/* ------------------------------------------------------------------------------------- who can be called, and text */
+
+/* An edition that can be called keeps its module. The original's module is kept by the gates themselves. */
+static int edition_hold(struct transaction *transaction)
+{
+	struct edition *to = transaction->to;
+
+	if (to->held || to == transaction->subsystem->original)
 		return 0;
-	err = edition_hold(edition, request);
+	if (!try_module_get(to->def->owner)) {
+		request_reason(transaction->request, "the module of edition %s is being removed", to->def->name);
+		return -ENODEV;
+	}
+	to->held = true;
+	transaction->holds = true;
+	return 0;
+}
+
+static void edition_unhold(struct transaction *transaction)
+{
+	struct edition *to = transaction->to;
+
+	if (!transaction->holds || edition_can_be_called(to))
+		return;
+	to->held = false;
+	module_put(to->def->owner);
+}
+
+/* It was callable until now. If it is so still, the drain finds that out. */
+static void leave(struct edition *edition)
+{
+	if (!edition)
+		return;
+	edition->epoch++;
+	WRITE_ONCE(edition->left_ns, ktime_get_ns());
+	edition_drain_start(edition);
+}
+
+/*
+ * The switch. From here on a new call gets what the word says, on every CPU, in every function.
+ */
+static void send_gates(struct subsystem *subsystem, u32 word)
+{
+	/*
+	 * Release: the table's slots, the route, the scope and the objects were written before. The gate's loads depend
+	 * on each other, and so it sees them.
+	 */
+	smp_store_release(subsystem->def->active, word);
+}
+
+/* All new calls get one edition. Gates that were sent to a handler or the dispatch slot are plain again. */
+static void make_active(struct subsystem *subsystem, struct edition *to)
+{
+	struct edition *from = active_edition(subsystem), *partial = partial_edition(subsystem);
+	struct scope *scope = rcu_dereference_protected(subsystem->scope, lockdep_is_held(&dynamos_lock));
+
+	to->epoch++;
+	send_gates(subsystem, to->def->index);
+	rcu_assign_pointer(subsystem->active, to);
+	rcu_assign_pointer(subsystem->partial, NULL);
+	rcu_assign_pointer(subsystem->scope, NULL);
+	WRITE_ONCE(subsystem->def->route->base, to->def->index);
+	scope_retire(scope);
+	if (subsystem->per_object) {
+		WRITE_ONCE(subsystem->per_object, false);
+		mod_delayed_work(dynamos_queue, &subsystem->migration, 0);
+	}
+	if (from != to)
+		leave(from);
+	if (partial != to)
+		leave(partial);
+}
+
+/* Some new calls get one edition, the others go on with the active one. */
+static void make_partial(struct subsystem *subsystem, struct edition *to, u32 word)
+{
+	to->epoch++;
+	rcu_assign_pointer(subsystem->partial, to);
+	send_gates(subsystem, word);
+}
+
+static u64 us_since(u64 start_ns)
+{
+	return div_u64(ktime_get_ns() - start_ns, NSEC_PER_USEC);
+}
+
+static void say_switched(const struct transaction *transaction, const char *scope)
+{
+	const struct edition *from = transaction->from;
+	struct subsystem *subsystem = transaction->subsystem;
+	const struct request *request = transaction->request;
+
+	WRITE_ONCE(subsystem->mode, transaction->mode);
+	WRITE_ONCE(subsystem->switches, subsystem->switches + 1);
+	trace_switched(subsystem->def->name, from->def->index, transaction->to->def->index);
+	event_emit("switched", "subsystem=%s from=%s to=%s mode=%s%s%s by=%d us=%llu",
+		   subsystem->def->name, from->def->name, transaction->to->def->name,
+		   mode_name(transaction->mode), scope ? " scope=" : "", scope ?: "",
+		   request->by, us_since(request->start_ns));
+}
+
+static void commit(const struct transaction *transaction)
+{
+	lockdep_assert_held(&dynamos_lock);
+	make_active(transaction->subsystem, transaction->to);
+	say_switched(transaction, NULL);
+}
+
+/* --------------------------------------------------------------------------------------------------- concurrent */
+
+static int switch_concurrent(struct transaction *transaction)
+{
+	mutex_lock(&dynamos_lock);
+	commit(transaction);
+	mutex_unlock(&dynamos_lock);
+	return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------------- exclusive */
+
+/* What was done is undone. Nobody is in any function of the subsystem. */
+static int transfer_all(const struct transaction *transaction)
+{
+	const struct dynamos_edition_traits *from = transaction->from->def->traits;
+	const struct dynamos_edition_traits *to = transaction->to->def->traits;
+	int err = 0;
+
+	if (from->transfer)
+		err = from->transfer(NULL, DYNAMOS_OUT_OF);
+	if (!err && to->transfer) {
+		err = to->transfer(NULL, DYNAMOS_INTO);
+		if (err && from->transfer)
+			from->transfer(NULL, DYNAMOS_INTO);
+	}
+	if (!err)
+		return 0;
+	request_reason(transaction->request, "the data could not be moved to edition %s: error %d",
+		       transaction->to->def->name, -err);
+	return -ECANCELED;
+}
+
+/* Threads that came before the gates are on no counter: look again, ever less often. */
+struct relook {
+	unsigned long next;		/* jiffies */
+	unsigned int ms;
+};
+
+static void relook(struct subsystem *subsystem, struct relook *state)
+{
+	struct look *look;
+
+	if (!subsystem->before_gate && !subsystem->unreliable)
+		return;
+	if (state->ms && time_before(jiffies, state->next))
+		return;
+	look = look_inside(subsystem);
+	if (look)
+		look_remember(subsystem, look);
+	kfree(look);
+	state->ms = clamp_t(unsigned int, state->ms * 2, RELOOK_MIN_MS, RELOOK_MAX_MS);
+	state->next = jiffies + msecs_to_jiffies(state->ms);
+}
+
+static int not_yet(struct transaction *transaction, unsigned long deadline)
+{
+	const struct dynamos_function *unfit = READ_ONCE(transaction->subsystem->unfit);
+
+	if (unfit) {
+		request_reason(transaction->request, "%s was called where sleeping is not allowed", unfit->name);
+		return -EOPNOTSUPP;
+	}
+	if (time_after_eq(jiffies, deadline))
+		return -ETIMEDOUT;
+	if (signal_pending(current)) {
+		request_reason(transaction->request, "interrupted by a signal while callers left");
+		return -EINTR;
+	}
+	return 0;
+}
+
+/* Return: 0 when nobody is inside and nobody can get in. */
+static int wait_until_closed(struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	unsigned long deadline = jiffies + msecs_to_jiffies(transaction->options->timeout_ms);
+	struct relook state = { .ms = 0 };
+	bool closed;
+	int err;
+
+	for (;;) {
+		mutex_lock(&dynamos_lock);
+		relook(subsystem, &state);
+		closed = pass_close(subsystem);
+		mutex_unlock(&dynamos_lock);
+		if (closed)
+			return 0;
+		err = not_yet(transaction, deadline);
+		if (err)
+			return err;
+		usleep_range(200, 500);
+	}
+}
+
+/* Before callers are let go: who is in the way is still there. */
+static struct look *find_blockers(struct transaction *transaction)
+{
+	struct look *look;
+	char who[64];
+
+	mutex_lock(&dynamos_lock);
+	look = look_inside(transaction->subsystem);
+	if (look) {
+		look_describe(look, who, sizeof(who));
+		look_remember(transaction->subsystem, look);
+	}
+	mutex_unlock(&dynamos_lock);
+	request_reason(transaction->request, "still inside after %u ms: %s", transaction->options->timeout_ms,
+		       look ? who : "somebody; no memory to see who");
+	return look;
+}
+
+static void report_blockers(struct subsystem *subsystem, struct look *look)
+{
+	if (!look)
+		return;
+	mutex_lock(&dynamos_lock);
+	look_report(subsystem, look);
+	mutex_unlock(&dynamos_lock);
+	kfree(look);
+}
+
+/* While all callers come through the dispatch slot, and new ones are held. */
+static int switch_while_held(struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	struct look *look = NULL;
+	int err;
+
+	pass_hold(subsystem);
+	err = wait_until_closed(transaction);
+	if (err == -ETIMEDOUT)
+		look = find_blockers(transaction);
+	if (!err)
+		err = transfer_all(transaction);
+	if (!err) {
+		mutex_lock(&dynamos_lock);
+		commit(transaction);
+		mutex_unlock(&dynamos_lock);
+	}
+	pass_release(subsystem);
+	report_blockers(subsystem, look);
+	return err;
+}
+
+/*
+ * First all calls are sent through the dispatch slot, and whoever was on the way past it is waited for; nobody is held
+ * for that. From then on a caller is counted before it looks whether it may go on, and callers are held for just as
+ * long as those inside take to leave.
+ */
+static int switch_exclusive(struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	u32 before;
+	int err;
+
+	mutex_lock(&dynamos_lock);
+	before = *subsystem->def->active;
+	send_gates(subsystem, DYNAMOS_SLOT_DISPATCH);
+	mutex_unlock(&dynamos_lock);
+	wait_for_text();
+
+	err = switch_while_held(transaction);
+	if (err) {
+		mutex_lock(&dynamos_lock);
+		send_gates(subsystem, before);
+		mutex_unlock(&dynamos_lock);
+	}
+	return err;
+}
+
+/* --------------------------------------------------------------------------------------- scoped and per-object */
+
+/*
+ * Whoever is still on the way by an earlier route must not be led by the next one before the switch: so all is plain,
+ * and nobody on the way, before the route is written. Afterwards the active edition is as it was, and no partial one
+ * unless it is @keep.
+ */
+static void make_way(struct subsystem *subsystem, const struct edition *keep)
+{
+	mutex_lock(&dynamos_lock);
+	if (partial_edition(subsystem) && (subsystem->per_object || partial_edition(subsystem) != keep))
+		make_active(subsystem, active_edition(subsystem));
+	mutex_unlock(&dynamos_lock);
+	wait_for_text();
+}
+
+static void enter_scope(struct transaction *transaction, struct scope *scope)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	struct scope *old;
+
+	old = rcu_dereference_protected(subsystem->scope, lockdep_is_held(&dynamos_lock));
+	scope_enter(scope, subsystem, active_edition(subsystem)->def->index, transaction->to->def->index);
+	rcu_assign_pointer(subsystem->scope, scope);
+	make_partial(subsystem, transaction->to, scope_slot(scope));
+	scope_retire(old);
+	say_switched(transaction, scope_text(scope));
+}
+
+static struct scope *make_scope(struct transaction *transaction)
+{
+	struct scope *scope;
+
+	if (!transaction->options->scope) {
+		request_reason(transaction->request, "mode scoped needs a scope=");
+		return ERR_PTR(-EINVAL);
+	}
+	mutex_lock(&dynamos_lock);
+	scope = scope_create(transaction->options->scope, transaction->to, transaction->request);
+	mutex_unlock(&dynamos_lock);
+	return scope;
+}
+
+static int switch_scoped(struct transaction *transaction)
+{
+	struct scope *scope = make_scope(transaction);
+
+	if (IS_ERR(scope))
+		return PTR_ERR(scope);
+	make_way(transaction->subsystem, transaction->to);
+	mutex_lock(&dynamos_lock);
+	enter_scope(transaction, scope);
+	mutex_unlock(&dynamos_lock);
+	return 0;
+}
+
+static void enter_per_object(struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+
+	objects_end(subsystem);
+	objects_begin(subsystem, active_edition(subsystem), transaction->to, transaction->options->keep);
+	subsystem->migration_ns = transaction->request->start_ns;
+	subsystem->migration_wait = 0;
+	WRITE_ONCE(subsystem->per_object, true);
+	make_partial(subsystem, transaction->to, DYNAMOS_SLOT_DISPATCH);
+	say_switched(transaction, NULL);
+	mod_delayed_work(dynamos_queue, &subsystem->migration, 0);
+}
+
+static int switch_per_object(struct transaction *transaction)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	int err;
+
+	mutex_lock(&dynamos_lock);
+	if (subsystem->per_object && partial_edition(subsystem) == transaction->to) {
+		/* It is under way already; only what becomes of existing objects can be new. */
+		objects_keep(subsystem, transaction->options->keep);
+		mod_delayed_work(dynamos_queue, &subsystem->migration, 0);
+		mutex_unlock(&dynamos_lock);
+		return 0;
+	}
+	err = objects_prepare(subsystem);
+	mutex_unlock(&dynamos_lock);
 	if (err)
 		return err;
-	make_active(subsystem, edition);
-	event_emit("switched", "subsystem=%s from=%s to=%s mode=concurrent by=%d",
-		   subsystem_name, from->def->name, edition_name, request->by);
+	make_way(subsystem, NULL);
+	mutex_lock(&dynamos_lock);
+	enter_per_object(transaction);
+	mutex_unlock(&dynamos_lock);
 	return 0;
+}
+
+/* -------------------------------------------------------------------------------- what a per-object switch leaves */
+
+#define MIGRATION_MIN (HZ / 20)
+#define MIGRATION_MAX (5 * HZ)
+
+static bool nobody_is_counted(struct subsystem *subsystem)
+{
+	struct edition *edition;
+
+	list_for_each_entry(edition, &subsystem->editions, list)
+		if (edition_in_flight(edition->def))
+			return false;
+	return !subsystem->before_gate && !subsystem->unreliable;
+}
+
+/* Is nobody left inside who did not come through the dispatch slot? */
+static bool nobody_is_unrecorded(struct subsystem *subsystem)
+{
+	struct look *look;
+	bool none;
+
+	if (nobody_is_counted(subsystem))
+		return true;
+	look = look_inside(subsystem);
+	if (!look)
+		return false;
+	look_remember(subsystem, look);
+	none = !look->unpassed && !look->before_gate && !look->unreliable;
+	kfree(look);
+	return none;
+}
+
+static void complete_migration(struct subsystem *subsystem)
+{
+	struct edition *to = partial_edition(subsystem);
+	u64 start_ns = subsystem->migration_ns;
+
+	make_active(subsystem, to);
+	event_emit("completed", "subsystem=%s edition=%s us=%llu", subsystem->def->name, to->def->name,
+		   us_since(start_ns));
+}
+
+/* Return: true when it is over. */
+static bool migrate(struct subsystem *subsystem)
+{
+	if (!subsystem->per_object)
+		return true;
+	if (!objects_are_settled(subsystem) && nobody_is_unrecorded(subsystem))
+		objects_settle(subsystem);
+	if (!objects_are_migrated(subsystem))
+		return false;
+	complete_migration(subsystem);
+	return true;
+}
+
+static void migration_work(struct work_struct *work)
+{
+	struct subsystem *subsystem = container_of(to_delayed_work(work), struct subsystem, migration);
+	bool over = false;
+
+	/* Whoever was past the dispatch slot is inside, and counted, afterwards. */
+	wait_for_text();
+	/* A transaction that is under way decides first; it may take long. */
+	if (mutex_trylock(&subsystem->switching)) {
+		mutex_lock(&dynamos_lock);
+		over = migrate(subsystem);
+		if (!subsystem->per_object && subsystem->objects)
+			objects_end(subsystem);
+		mutex_unlock(&dynamos_lock);
+		mutex_unlock(&subsystem->switching);
+	}
+	if (over)
+		return;
+	subsystem->migration_wait = clamp_t(unsigned long, subsystem->migration_wait * 2, MIGRATION_MIN, MIGRATION_MAX);
+	queue_delayed_work(dynamos_queue, &subsystem->migration, subsystem->migration_wait);
+}
+
+void migration_init(struct subsystem *subsystem)
+{
+	INIT_DELAYED_WORK(&subsystem->migration, migration_work);
+}
+
+/* --------------------------------------------------------------------------------------------- one transaction */
+
+static int prepare(const struct transaction *transaction)
+{
+	const struct dynamos_edition_traits *traits = transaction->to->def->traits;
+	int err;
+
+	err = traits->prepare ? traits->prepare() : 0;
+	if (!err)
+		return 0;
+	request_reason(transaction->request, "edition %s is not ready: error %d", transaction->to->def->name, -err);
+	return -ECANCELED;
+}
+
+static int perform(struct transaction *transaction)
+{
+	static int (*const modes[])(struct transaction *transaction) = {
+		switch_concurrent, switch_exclusive, switch_per_object, switch_scoped,
+	};
+	const struct dynamos_edition_traits *traits = transaction->to->def->traits;
+	int err;
+
+	err = prepare(transaction);
+	if (err)
+		return err;
+	err = modes[transaction->mode](transaction);
+	if (!err && traits->commit)
+		traits->commit();
+	if (err && traits->abort)
+		traits->abort();
+	return err;
+}
+
+static int switch_locked(struct transaction *transaction, const char *edition_name)
+{
+	int err;
+
+	lockdep_assert_held(&transaction->subsystem->switching);
+	mutex_lock(&dynamos_lock);
+	err = check(transaction, edition_name);
+	if (!err)
+		err = edition_hold(transaction);
+	mutex_unlock(&dynamos_lock);
+	if (err)
+		return err > 0 ? 0 : err;
+
+	err = perform(transaction);
+	if (!err)
+		return 0;
+	mutex_lock(&dynamos_lock);
+	edition_unhold(transaction);
+	mutex_unlock(&dynamos_lock);
+	return err;
+}
+
+/* Until subsystem_unpin(), its module stays, and so does it. */
+static struct subsystem *subsystem_pin(const char *name, struct request *request)
+{
+	struct subsystem *subsystem;
+
+	mutex_lock(&dynamos_lock);
+	subsystem = subsystem_find(name);
+	if (!subsystem || !try_module_get(subsystem->def->owner)) {
+		request_reason(request, "there is no subsystem %s", name);
+		subsystem = NULL;
+	}
+	mutex_unlock(&dynamos_lock);
+	return subsystem;
+}
+
+static void subsystem_unpin(struct subsystem *subsystem)
+{
+	module_put(subsystem->def->owner);
 }
 
 /**
- * switch_edition() - make an edition the active one
- * @subsystem: name of the subsystem
- * @edition: name of the edition
+ * switch_edition() - make an edition the active one, or the partial one
+ * @subsystem_name: name of the subsystem
+ * @edition_name: name of the edition
+ * @options: how
  * @request: who asks; gets the sentence when the answer is no
  *
- * Return: 0 also when it is active already; -ENOENT, -ENXIO, -ENODEV as docs/abi.md says; -EINTR when a signal came
- * while waiting. On failure nothing has changed.
+ * Return: 0 also when it is active already; an errno as docs/abi.md says. On failure nothing has changed.
  */
-int switch_edition(const char *subsystem, const char *edition, struct request *request)
+int switch_edition(const char *subsystem_name, const char *edition_name, const struct switch_options *options,
+		   struct request *request)
 {
+	struct transaction transaction = { .options = options, .request = request };
 	int err;
 
-	if (mutex_lock_interruptible(&dynamos_lock)) {
+	transaction.subsystem = subsystem_pin(subsystem_name, request);
+	if (!transaction.subsystem)
+		return -ENOENT;
+	if (mutex_lock_interruptible(&transaction.subsystem->switching)) {
 		request_reason(request, "interrupted by a signal while waiting for its turn");
-		return -EINTR;
+		err = -EINTR;
+	} else {
+		err = switch_locked(&transaction, edition_name);
+		mutex_unlock(&transaction.subsystem->switching);
 	}
-	err = switch_locked(subsystem, edition, request);
+	subsystem_unpin(transaction.subsystem);
+	return err;
+}
+
+/**
+ * name_insiders() - one event for each thread that is in one of a subsystem's functions
+ * @subsystem_name: name of the subsystem
+ * @request: who asks; gets the sentence when the answer is no
+ *
+ * Return: 0; -ENOENT, -ENODEV (no gate is installed: nothing is watched), -ENOMEM.
+ */
+int name_insiders(const char *subsystem_name, struct request *request)
+{
+	struct subsystem *subsystem;
+	struct look *look = NULL;
+	int err = -ENODEV;
+
+	mutex_lock(&dynamos_lock);
+	subsystem = subsystem_find(subsystem_name);
+	if (!subsystem) {
+		request_reason(request, "there is no subsystem %s", subsystem_name);
+		err = -ENOENT;
+	} else if (!subsystem->gated) {
+		request_reason(request, "%s has no edition to switch to, and so no gate", subsystem_name);
+	} else {
+		look = look_inside(subsystem);
+		err = look ? 0 : -ENOMEM;
+	}
+	if (look) {
+		look_remember(subsystem, look);
+		look_report(subsystem, look);
+	}
 	mutex_unlock(&dynamos_lock);
+	kfree(look);
 	return err;
 }

@@ -47,12 +47,71 @@ SHOW(active)
 
 READ_ONLY(active);
 
+SHOW(partial)
+{
+	struct edition *partial;
+	ssize_t length;
+
+	rcu_read_lock();
+	partial = rcu_dereference(to_subsystem(kobj)->partial);
+	length = sysfs_emit(buf, "%s\n", partial ? partial->def->name : "none");
+	rcu_read_unlock();
+	return length;
+}
+
+READ_ONLY(partial);
+
 SHOW(mode)
 {
-	return sysfs_emit(buf, "concurrent\n");
+	return sysfs_emit(buf, "%s\n", mode_name(READ_ONCE(to_subsystem(kobj)->mode)));
 }
 
 READ_ONLY(mode);
+
+SHOW(scope)
+{
+	struct scope *scope;
+	ssize_t length;
+
+	/* Freed after a tasks-RCU grace period, which this does not sleep through. */
+	rcu_read_lock();
+	scope = rcu_dereference(to_subsystem(kobj)->scope);
+	length = sysfs_emit(buf, "%s\n", scope ? scope_text(scope) : "none");
+	rcu_read_unlock();
+	return length;
+}
+
+READ_ONLY(scope);
+
+SHOW(held)
+{
+	return sysfs_emit(buf, "%d\n", atomic_read(&to_subsystem(kobj)->held));
+}
+
+READ_ONLY(held);
+
+SHOW(objects)
+{
+	struct subsystem *subsystem = to_subsystem(kobj);
+
+	return sysfs_emit(buf, "%u\n", READ_ONCE(subsystem->per_object) ? objects_count(subsystem) : 0);
+}
+
+READ_ONLY(objects);
+
+SHOW(before_gate)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(to_subsystem(kobj)->before_gate));
+}
+
+READ_ONLY(before_gate);
+
+SHOW(unreliable)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(to_subsystem(kobj)->unreliable));
+}
+
+READ_ONLY(unreliable);
 
 SHOW(switches)
 {
@@ -63,7 +122,13 @@ READ_ONLY(switches);
 
 static struct attribute *subsystem_attrs[] = {
 	&active_attribute.attr,
+	&partial_attribute.attr,
 	&mode_attribute.attr,
+	&scope_attribute.attr,
+	&held_attribute.attr,
+	&objects_attribute.attr,
+	&before_gate_attribute.attr,
+	&unreliable_attribute.attr,
 	&switches_attribute.attr,
 	NULL
 };
@@ -101,6 +166,8 @@ SHOW(state)
 
 	if (rcu_access_pointer(edition->subsystem->active) == edition)
 		state = "active";
+	else if (rcu_access_pointer(edition->subsystem->partial) == edition)
+		state = "partial";
 	else if (edition_in_flight(edition->def))
 		state = "draining";
 	return sysfs_emit(buf, "%s\n", state);
@@ -115,10 +182,24 @@ SHOW(module)
 
 READ_ONLY(module);
 
+SHOW(modes)
+{
+	u32 modes = edition_modes(to_edition(kobj));
+	int mode, length = 0;
+
+	for (mode = 0; mode < MODES; mode++)
+		if (modes & 1U << mode)
+			length += sysfs_emit_at(buf, length, "%s%s", length ? " " : "", mode_name(mode));
+	return length + sysfs_emit_at(buf, length, "\n");
+}
+
+READ_ONLY(modes);
+
 static struct attribute *edition_attrs[] = {
 	&index_attribute.attr,
 	&state_attribute.attr,
 	&module_attribute.attr,
+	&modes_attribute.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(edition);
@@ -150,14 +231,14 @@ READ_ONLY(id);
 
 SHOW(backend)
 {
-	return sysfs_emit(buf, "%s\n", gate_backend(to_function(kobj)->gate));
+	return sysfs_emit(buf, "%s\n", READ_ONCE(to_function(kobj)->backend));
 }
 
 READ_ONLY(backend);
 
 SHOW(address)
 {
-	return sysfs_emit(buf, "%#lx\n", gate_address(to_function(kobj)->gate));
+	return sysfs_emit(buf, "%#lx\n", READ_ONCE(to_function(kobj)->address));
 }
 
 static struct kobj_attribute address_attribute = {
@@ -326,9 +407,11 @@ int sysfs_add_edition(struct edition *edition)
 	int err;
 
 	err = kobject_add(&edition->kobj, edition->subsystem->editions_dir, "%s", edition->def->name);
-	if (err)
-		return err;
-	return counters_add(edition);
+	if (!err)
+		err = counters_add(edition);
+	if (!err)
+		err = parameters_show(edition);
+	return err;
 }
 
 /* Returns when nobody reads the edition's files any more. */
@@ -336,6 +419,7 @@ void sysfs_remove_edition(struct edition *edition)
 {
 	struct counter *counter, *next;
 
+	parameters_hide(edition);
 	list_for_each_entry_safe(counter, next, &edition->counters, list) {
 		list_del(&counter->list);
 		remove_folder(&counter->kobj);

@@ -35,7 +35,7 @@ module_param(refuse_transfer_out, int, 0644);
 MODULE_PARM_DESC(refuse_transfer_out, "the errno that transfer() out of this layout fails with, positive; 0: it does not");
 
 /* Needed by the bodies, before any of the macros that make it. */
-static struct dynamos_edition dynamos_edition_layout;
+DYNAMOS_DECLARE_EDITION(layout);
 
 static void convert(struct target_object *o, int from, int to)
 {

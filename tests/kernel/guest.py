@@ -9,8 +9,8 @@ import mmap
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +135,19 @@ def unload_all() -> None:
     for name in reversed(MODULES):
         if name in there:
             remove_when_free(name)
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Have gates that are installed meanwhile use one back end; the core is loaded."""
+    parameter = Path("/sys/module", CORE, "parameters/backend")
+    before = parameter.read_text()
+    parameter.write_text(name)
+    try:
+        yield
+    finally:
+        if parameter.exists():
+            parameter.write_text(before)
 
 
 def enabled_functions() -> str:

@@ -35,8 +35,12 @@ def test_no_gate_while_ftrace_is_disabled_and_one_again_afterwards() -> None:
     guest.insert(SUBSYSTEM)
     SYSCTL.write_text("0")
     with control.Follower() as events:
-        assert guest.answer(lambda: guest.insert(RANDOM)) == "EBUSY"
-        assert not events.only("loaded")
+        assert guest.answer(lambda: guest.insert(RANDOM)) == "EAGAIN"
+        told = events.read()
+    assert "loaded" not in [event.name for event in told]
+    [refused] = [event for event in told if event.name == "refused"]
+    assert refused.fields["command"] == "load readahead/random"
+    assert "ftrace_enabled" in refused.fields["reason"]
     assert guest.loaded() == [CORE, SUBSYSTEM]
     SYSCTL.write_text("1")
     assert guest.gated_functions() == []

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,20 +79,29 @@ def test_the_function_tracer_sees_each_call(data: Path) -> None:
     assert guest.gated_functions() == list(FUNCTIONS)
 
 
-@pytest.mark.usefixtures("bare")
+@pytest.fixture
+def only_direct() -> Iterator[None]:
+    """The module must not fall back on the other back end."""
+    guest.insert(CORE)
+    with guest.backend("direct"):
+        yield
+
+
+@pytest.mark.usefixtures("bare", "only_direct")
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_entry_that_ebpf_holds_is_refused_and_nothing_is_left(function: str) -> None:
     untouched = guest.enabled_functions()
-    guest.insert(CORE)
     guest.insert(SUBSYSTEM)
     with fentry(function):
         theirs = guest.enabled_functions()
         assert function in theirs
         with control.Follower() as events:
             assert guest.answer(lambda: guest.insert(RANDOM)) == "EBUSY"
-            names = [event.name for event in events.read()]
+            told = events.read()
+        names = [event.name for event in told]
         assert names.count("gated") == names.count("ungated")
         assert "loaded" not in names
+        assert function in told[names.index("refused")].fields["reason"]
         assert guest.enabled_functions() == theirs
         assert sorted(control.readahead().editions) == ["original"]
         assert {each.backend for each in control.readahead().functions.values()} == {"none"}

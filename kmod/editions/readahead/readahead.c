@@ -6,6 +6,7 @@ DYNAMOS_FUNCTION(readahead, page_cache_ra_order);
 DYNAMOS_FUNCTION(readahead, page_cache_sync_ra);
 DYNAMOS_FUNCTION(readahead, page_cache_async_ra);
 
+DYNAMOS_SUBSYSTEM_TRAITS(readahead, .may_sleep = true);
 DYNAMOS_SUBSYSTEM(readahead,
 		  &dynamos_function_page_cache_ra_order,
 		  &dynamos_function_page_cache_sync_ra,

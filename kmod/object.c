@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * object.c - mode per-object: which edition an object has
+ *
+ * From the switch on, all calls come through the dispatch slot, with the object they are about. What is kept in mind of
+ * an object is a record, and only where nothing simpler tells:
+ *
+ *	no record, unsettled	an old object: the old edition
+ *	no record, settled	nobody is in a call about it (or it would have one): the new edition, at once if no data
+ *				has to be moved
+ *	record, old edition	as many calls about it as `calls` says are in the old edition
+ *	record, new edition	born in it, or moved to it
+ *
+ * "Settled" is reached when nobody is left of those who came in without being recorded: before the switch, or before
+ * the gates. Until then any old object may have one of them inside; and if existing objects are to keep their edition,
+ * it is never reached. Objects that are born in the new edition have it from the first moment.
+ *
+ * A call about an old object that cannot be recorded, for want of memory, is counted, and unsettles all until it is
+ * over.
+ *
+ * An object is moved by the first call about it that finds it at rest, before that call goes on. Other calls about the
+ * same object wait meanwhile.
+ */
+#include <linux/hash.h>
+#include <linux/list.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+
+#include "core.h"
+
+#define BUCKET_BITS 10
+
+/* In place of a record, where there was no memory for one. */
+#define UNRECORDED ((struct record *)1)
+
+struct record {
+	struct hlist_node node;
+	void *object;
+	u32 session;			/* of the switch that `index` belongs to; in later ones only `calls` counts */
+	u32 index;			/* of the edition it has */
+	unsigned int calls;		/* about it, in the old edition */
+	bool moving;			/* by somebody, who will wake the others */
+};
+
+struct bucket {
+	spinlock_t lock;		/* of everything in it; taken with interrupts off, nothing inside */
+	struct hlist_head records;
+};
+
+struct objects {
+	/* Written by a switch with dynamos_lock, before calls are sent here or while none can read them. */
+	u32 old, new;
+	int (*leave)(void *object, enum dynamos_transfer direction);	/* the old edition's; may be NULL */
+	int (*enter)(void *object, enum dynamos_transfer direction);	/* the new one's */
+	bool keep;
+	bool may_sleep;
+
+	u32 session;			/* which per-object switch of this subsystem it is */
+
+	bool settled;			/* set by the switch's work, cleared by a call that could not be recorded */
+	atomic_t unrecorded;		/* calls like that, now */
+	atomic_t count;			/* of records */
+	atomic_t old_calls;		/* recorded calls in the old edition */
+	struct bucket buckets[1 << BUCKET_BITS];
+};
+
+static struct bucket *bucket_of(struct objects *objects, const void *object)
+{
+	return &objects->buckets[hash_ptr(object, BUCKET_BITS)];
+}
+
+static struct record *record_find(const struct bucket *bucket, const void *object)
+{
+	struct record *record;
+
+	hlist_for_each_entry(record, &bucket->records, node)
+		if (record->object == object)
+			return record;
+	return NULL;
+}
+
+/* In any context; fails without memory. */
+static struct record *record_new(gfp_t gfp)
+{
+	return kzalloc(sizeof(struct record), gfp | __GFP_NOWARN);
+}
+
+/* Caller holds the bucket's lock. */
+static void record_add(struct objects *objects, struct bucket *bucket, struct record *record, void *object, u32 index)
+{
+	record->object = object;
+	record->index = index;
+	record->session = objects->session;
+	hlist_add_head(&record->node, &bucket->records);
+	atomic_inc(&objects->count);
+}
+
+static void record_remove(struct objects *objects, struct record *record)
+{
+	hlist_del(&record->node);
+	atomic_dec(&objects->count);
+	kfree(record);
+}
+
+/* -------------------------------------------------------------------------------------------------- moving one */
+
+static int transfer(const struct objects *objects, void *object)
+{
+	int err;
+
+	err = objects->leave ? objects->leave(object, DYNAMOS_OUT_OF) : 0;
+	if (err)
+		return err;
+	err = objects->enter ? objects->enter(object, DYNAMOS_INTO) : 0;
+	if (err && objects->leave)
+		objects->leave(object, DYNAMOS_INTO);
+	return err;
+}
+
+static bool has_transfer(const struct objects *objects)
+{
+	return objects->leave || objects->enter;
+}
+
+/*
+ * Nobody is in a call about the object, and none can begin: its record says that it is being moved. Without sleeping if
+ * that is not allowed; then the bucket stays locked, and the others spin on it.
+ */
+static bool move(struct subsystem *subsystem, struct bucket *bucket, struct record *record, unsigned long *flags)
+	__must_hold(&bucket->lock)
+{
+	struct objects *objects = subsystem->objects;
+	int err;
+
+	record->moving = true;
+	if (objects->may_sleep) {
+		spin_unlock_irqrestore(&bucket->lock, *flags);
+		err = transfer(objects, record->object);
+		spin_lock_irqsave(&bucket->lock, *flags);
+	} else {
+		err = transfer(objects, record->object);
+	}
+	record->moving = false;
+	if (!err) {
+		record->session = objects->session;
+		record->index = objects->new;
+	}
+	wake_up_all(&subsystem->gate_queue);
+	return !err;
+}
+
+static bool is_moving(struct objects *objects, void *object)
+{
+	struct bucket *bucket = bucket_of(objects, object);
+	struct record *record;
+	unsigned long flags;
+	bool moving;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	record = record_find(bucket, object);
+	moving = record && record->moving;
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return moving;
+}
+
+/* -------------------------------------------------------------------------------------------------------- calls */
+
+/* A call about it begins in the old edition. */
+static void old_call(struct objects *objects, struct dynamos_pass *pass, struct record *record)
+{
+	record->calls++;
+	atomic_inc(&objects->old_calls);
+	pass->record = record;
+}
+
+/* The same, without a record: as long as it is inside, old objects are not settled. */
+static void old_call_unrecorded(struct objects *objects, struct dynamos_pass *pass)
+{
+	pass->record = UNRECORDED;
+	atomic_inc(&objects->unrecorded);
+	/* Pairs with objects_settle(): either that sees this call, or is undone by it. */
+	smp_mb__after_atomic();
+	WRITE_ONCE(objects->settled, false);
+}
+
+/* Can it be moved by this call, which may have to sleep for that? */
+static bool is_at_rest(const struct objects *objects, const struct record *record)
+{
+	if (!READ_ONCE(objects->settled) || (record && record->calls))
+		return false;
+	return !has_transfer(objects) || !objects->may_sleep || may_sleep_here();
+}
+
+/* An object that has not got the new edition yet. Caller holds the bucket's lock. Return: the edition's number. */
+static u32 pick_old(struct subsystem *subsystem, struct dynamos_pass *pass, struct bucket *bucket,
+		    struct record *record, unsigned long *flags)
+{
+	struct objects *objects = subsystem->objects;
+	bool at_rest = is_at_rest(objects, record);
+
+	if (at_rest && !record && !has_transfer(objects))
+		return objects->new;
+	if (!record) {
+		record = record_new(GFP_ATOMIC);
+		if (!record) {
+			old_call_unrecorded(objects, pass);
+			return objects->old;
+		}
+		record_add(objects, bucket, record, pass->object, objects->old);
+	}
+	if (at_rest && move(subsystem, bucket, record, flags))
+		return objects->new;
+	old_call(objects, pass, record);
+	return objects->old;
+}
+
+static bool has_new(const struct objects *objects, const struct record *record)
+{
+	return record && record->session == objects->session && record->index == objects->new;
+}
+
+/* The call ends its object: nobody else makes calls about it any more. Caller holds the bucket's lock. */
+static void forget(struct objects *objects, struct bucket *bucket, const void *object)
+{
+	struct record *record = record_find(bucket, object);
+
+	if (record && !record->calls)
+		record_remove(objects, record);
+}
+
+/* Return: the edition's number, or DYNAMOS_MAX_EDITIONS: it is being moved, come again. */
+static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
+{
+	struct objects *objects = subsystem->objects;
+	struct bucket *bucket = bucket_of(objects, pass->object);
+	struct record *record;
+	unsigned long flags;
+	u32 index;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	record = record_find(bucket, pass->object);
+	if (record && record->moving)
+		index = DYNAMOS_MAX_EDITIONS;
+	else if (has_new(objects, record))
+		index = objects->new;
+	else
+		index = pick_old(subsystem, pass, bucket, record, &flags);
+	if (index < DYNAMOS_MAX_EDITIONS && pass->function->traits->role == DYNAMOS_DEATH)
+		forget(objects, bucket, pass->object);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return index;
+}
+
+/* The record is made before the object: one that is born in the new edition must not be taken for an old one. */
+static u32 pick_birth(struct objects *objects, struct dynamos_pass *pass)
+{
+	pass->record = record_new(may_sleep_here() ? GFP_KERNEL : GFP_ATOMIC);
+	return pass->record ? objects->new : objects->old;
+}
+
+/**
+ * object_pick() - which edition a call gets by the object that it is about
+ * @subsystem: in mode per-object
+ * @pass: the call; gets its record, if it has one
+ *
+ * Context: that of the call; waits, for another call's transfer, only where callers may.
+ */
+u32 object_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
+{
+	struct objects *objects = subsystem->objects;
+	u32 index;
+
+	if (pass->function->traits->role == DYNAMOS_BIRTH)
+		return pick_birth(objects, pass);
+	if (!pass->object)
+		return objects->old;
+	for (;;) {
+		index = try_pick(subsystem, pass);
+		if (index < DYNAMOS_MAX_EDITIONS)
+			return index;
+		atomic_inc(&subsystem->held);
+		wait_event(subsystem->gate_queue, !is_moving(objects, pass->object));
+		atomic_dec(&subsystem->held);
+	}
+}
+
+/* A call that object_pick() gave a record, and that was no birth, has returned. */
+void object_leave(struct subsystem *subsystem, struct dynamos_pass *pass)
+{
+	struct objects *objects = subsystem->objects;
+	struct record *record = pass->record;
+	struct bucket *bucket;
+	unsigned long flags;
+
+	if (record == UNRECORDED) {
+		atomic_dec(&objects->unrecorded);
+		return;
+	}
+	bucket = bucket_of(objects, record->object);
+	spin_lock_irqsave(&bucket->lock, flags);
+	atomic_dec(&objects->old_calls);
+	if (!--record->calls)
+		record_remove(objects, record);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+}
+
+/* A birth that object_pick() gave a record has returned; @object is NULL if it came to nothing. */
+void object_born(struct subsystem *subsystem, struct dynamos_pass *pass, void *object)
+{
+	struct objects *objects = subsystem->objects;
+	struct record *record = pass->record;
+	struct bucket *bucket;
+	unsigned long flags;
+
+	if (object) {
+		bucket = bucket_of(objects, object);
+		spin_lock_irqsave(&bucket->lock, flags);
+		forget(objects, bucket, object);
+		if (READ_ONCE(subsystem->per_object) && !record_find(bucket, object)) {
+			record_add(objects, bucket, record, object, pass->index);
+			record = NULL;
+		}
+		spin_unlock_irqrestore(&bucket->lock, flags);
+	}
+	kfree(record);
+}
+
+/* --------------------------------------------------------------------------------------------------- the switch */
+
+int objects_prepare(struct subsystem *subsystem)
+{
+	struct objects *objects = subsystem->objects;
+	int i;
+
+	lockdep_assert_held(&dynamos_lock);
+	if (objects)
+		return 0;
+	objects = kvzalloc(sizeof(*objects), GFP_KERNEL);
+	if (!objects)
+		return -ENOMEM;
+	for (i = 0; i < ARRAY_SIZE(objects->buckets); i++)
+		spin_lock_init(&objects->buckets[i].lock);
+	subsystem->objects = objects;
+	return 0;
+}
+
+/* Nobody is in the dispatch slot for the mode per-object, and calls are not sent there yet. */
+void objects_begin(struct subsystem *subsystem, struct edition *from, struct edition *to, bool keep)
+{
+	struct objects *objects = subsystem->objects;
+
+	lockdep_assert_held(&dynamos_lock);
+	objects->old = from->def->index;
+	objects->new = to->def->index;
+	objects->leave = from->def->traits->transfer;
+	objects->enter = to->def->traits->transfer;
+	objects->keep = keep;
+	objects->may_sleep = subsystem->def->traits->may_sleep;
+	objects->settled = false;
+	objects->session++;
+}
+
+void objects_keep(struct subsystem *subsystem, bool keep)
+{
+	lockdep_assert_held(&dynamos_lock);
+	subsystem->objects->keep = keep;
+}
+
+/* Is it known already that nobody is inside unrecorded? */
+bool objects_are_settled(const struct subsystem *subsystem)
+{
+	return READ_ONCE(subsystem->objects->settled) || subsystem->objects->keep;
+}
+
+/* Nobody is left who came in before calls were sent here. */
+void objects_settle(struct subsystem *subsystem)
+{
+	struct objects *objects = subsystem->objects;
+
+	lockdep_assert_held(&dynamos_lock);
+	WRITE_ONCE(objects->settled, true);
+	/* Pairs with old_call_unrecorded(). */
+	smp_mb();
+	if (atomic_read(&objects->unrecorded))
+		WRITE_ONCE(objects->settled, false);
+}
+
+/* May the mode be left only by an exclusive switch, which moves all that is left? */
+bool objects_have_transfer(const struct subsystem *subsystem)
+{
+	return has_transfer(subsystem->objects);
+}
+
+/* Every object has the new edition, or would at its next call, and nothing is left to be moved by that. */
+bool objects_are_migrated(struct subsystem *subsystem)
+{
+	struct objects *objects = subsystem->objects;
+
+	return READ_ONCE(objects->settled) && !has_transfer(objects) && !atomic_read(&objects->old_calls);
+}
+
+unsigned int objects_count(const struct subsystem *subsystem)
+{
+	const struct objects *objects = READ_ONCE(subsystem->objects);
+
+	return objects ? atomic_read(&objects->count) : 0;
+}
+
+/* Calls are sent elsewhere since a grace period. Those still inside keep their records, and remove them. */
+void objects_end(struct subsystem *subsystem)
+{
+	struct objects *objects = subsystem->objects;
+	struct record *record;
+	struct hlist_node *next;
+	unsigned long flags;
+	int i;
+
+	if (!objects)
+		return;
+	for (i = 0; i < ARRAY_SIZE(objects->buckets); i++) {
+		spin_lock_irqsave(&objects->buckets[i].lock, flags);
+		hlist_for_each_entry_safe(record, next, &objects->buckets[i].records, node)
+			if (!record->calls && !record->moving)
+				record_remove(objects, record);
+		spin_unlock_irqrestore(&objects->buckets[i].lock, flags);
+	}
+}
+
+/* The subsystem goes: nobody is inside. */
+void objects_free(struct subsystem *subsystem)
+{
+	objects_end(subsystem);
+	kvfree(subsystem->objects);
+	subsystem->objects = NULL;
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * pass.c - calls that go through the dispatch slot, and those that are held there
+ *
+ * A pass is counted in before it looks whether it may go on, and counted out while it waits; an exclusive switch says
+ * that callers are held before it looks at the counters. So either the pass sees that it is held, or the switch sees
+ * the pass: the two full barriers, here and in pass_hold(), are what makes that so on every CPU.
+ *
+ *	HOLD_NONE	callers pass
+ *	HOLD_OPEN	new callers wait. Who is inside already, and makes a call of a function of the same subsystem
+ *			from there, passes: it would wait for itself otherwise. So does a caller who is being killed.
+ *	HOLD_CLOSED	nobody is inside, and so nobody passes. Only from here does the switch go on; if it finds
+ *			somebody after all, who passed while it closed, it opens again and waits longer.
+ */
+#include <linux/err.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/wait.h>
+
+#include "core.h"
+
+/* ------------------------------------------------------------------------------------------- the switch's side */
+
+/* From here on, new callers wait. All of them come through the dispatch slot already. */
+void pass_hold(struct subsystem *subsystem)
+{
+	WRITE_ONCE(subsystem->unfit, NULL);
+	WRITE_ONCE(subsystem->hold, HOLD_OPEN);
+	/* Pairs with the barrier in dynamos_pass_begin(): say so before looking at the counters. */
+	smp_mb();
+}
+
+static bool function_is_quiet(const struct function *function)
+{
+	return !counts_in_flight(function->def->dispatch.counts);
+}
+
+/*
+ * Nobody is in any function of the subsystem? While callers are held, who is inside stays on one counter at least, that
+ * of its outermost call, until it has left; so zero of each counter, read one after the other, is zero of all.
+ */
+bool subsystem_is_quiet(struct subsystem *subsystem)
+{
+	struct function *function;
+	struct edition *edition;
+
+	lockdep_assert_held(&dynamos_lock);
+	if (subsystem->before_gate || subsystem->unreliable)
+		return false;
+	list_for_each_entry(function, &subsystem->functions, list)
+		if (!function_is_quiet(function))
+			return false;
+	list_for_each_entry(edition, &subsystem->editions, list)
+		if (edition_in_flight(edition->def))
+			return false;
+	return true;
+}
+
+/* Return: true when nobody is inside and nobody can get in before pass_release(). */
+bool pass_close(struct subsystem *subsystem)
+{
+	if (!subsystem_is_quiet(subsystem))
+		return false;
+	WRITE_ONCE(subsystem->hold, HOLD_CLOSED);
+	/* Pairs like the one in pass_hold(): whoever passed before it saw this is counted. */
+	smp_mb();
+	if (subsystem_is_quiet(subsystem))
+		return true;
+	WRITE_ONCE(subsystem->hold, HOLD_OPEN);
+	wake_up_all(&subsystem->gate_queue);
+	return false;
+}
+
+/* Everybody goes on, with what is active now. */
+void pass_release(struct subsystem *subsystem)
+{
+	/* Release: who sees it sees what is active. */
+	smp_store_release(&subsystem->hold, HOLD_NONE);
+	wake_up_all(&subsystem->gate_queue);
+}
+
+/* ------------------------------------------------------------------------------------------- the callers' side */
+
+bool may_sleep_here(void)
+{
+	return preemptible() && !rcu_preempt_depth();
+}
+
+/* Not counted as inside while it waits, but as held, so that the text it will return to stays. */
+static void count_out(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	atomic_inc(&subsystem->held);
+	this_cpu_inc(function->dispatch.counts->returned);
+}
+
+static void count_in(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	this_cpu_inc(function->dispatch.counts->entered);
+	atomic_dec(&subsystem->held);
+	/* As in dynamos_pass_begin(): be counted before looking. */
+	smp_mb__after_atomic();
+}
+
+static enum hold hold_now(const struct subsystem *subsystem)
+{
+	/* Acquire: who sees that callers are let go sees what is active. Pairs with pass_release(). */
+	return smp_load_acquire(&subsystem->hold);
+}
+
+/* Nobody is let in now, for as long as it takes to make the switch: short, and so without regard to signals. */
+static void wait_while_closed(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	while (hold_now(subsystem) == HOLD_CLOSED) {
+		count_out(subsystem, function);
+		wait_event(subsystem->gate_queue, hold_now(subsystem) != HOLD_CLOSED);
+		count_in(subsystem, function);
+	}
+}
+
+static void wait_for_release(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	int killed;
+
+	do {
+		count_out(subsystem, function);
+		killed = wait_event_killable(subsystem->gate_queue, hold_now(subsystem) == HOLD_NONE);
+		count_in(subsystem, function);
+	} while (!killed && hold_now(subsystem) != HOLD_NONE);
+	if (killed)
+		wait_while_closed(subsystem, function);
+}
+
+/*
+ * The author has said that callers may be made to sleep, and this one may not. It passes, and the switch is told to
+ * give up. Should it be closed already, this call runs beside the switch: nothing better can be done for it.
+ */
+static void refuse_to_wait(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	WRITE_ONCE(subsystem->unfit, function);
+	pr_warn_once("dynamos: %s: called where sleeping is not allowed, against what its subsystem says\n",
+		     function->name);
+}
+
+static void wait_at_gate(struct subsystem *subsystem, const struct dynamos_function *function)
+{
+	if (!may_sleep_here()) {
+		if (!is_inside(subsystem, function))
+			refuse_to_wait(subsystem, function);
+	} else if (is_inside(subsystem, function)) {
+		wait_while_closed(subsystem, function);
+	} else {
+		wait_for_release(subsystem, function);
+	}
+}
+
+/* Which edition a pass goes to, by what the gates are told now. */
+static u32 pick(struct subsystem *subsystem, struct dynamos_pass *pass)
+{
+	unsigned int word = READ_ONCE(*subsystem->def->active);
+	struct scope *scope;
+	u32 index;
+
+	if (word < DYNAMOS_MAX_EDITIONS)
+		return word;
+	if (READ_ONCE(subsystem->per_object))
+		return object_pick(subsystem, pass);
+
+	index = READ_ONCE(subsystem->def->route->base);
+	rcu_read_lock();
+	scope = rcu_dereference(subsystem->scope);
+	if (scope && scope_has(scope, pass->function, NULL))
+		index = READ_ONCE(subsystem->def->route->chosen);
+	rcu_read_unlock();
+	return index;
+}
+
+/**
+ * dynamos_pass_begin() - a call has come through the dispatch slot, and is counted
+ * @pass: gets where it is to go
+ *
+ * Context: that of the call; waits only where that may sleep.
+ */
+void dynamos_pass_begin(struct dynamos_pass *pass)
+{
+	struct function *function = pass->function->core;
+	struct subsystem *subsystem = function->subsystem;
+
+	/* Pairs with the barrier in pass_hold(): be counted before looking whether callers are held. */
+	smp_mb();
+	if (unlikely(hold_now(subsystem) != HOLD_NONE))
+		wait_at_gate(subsystem, pass->function);
+	pass->index = pick(subsystem, pass);
+	/* The object goes with this call, and nobody else may use it any more: forget it before it is freed. */
+	if (pass->function->traits->role == DYNAMOS_DEATH && pass->object)
+		shadows_forget_object(subsystem, pass->object);
+	pass->target = READ_ONCE(function->wrappers[pass->index]);
+}
+EXPORT_SYMBOL_GPL(dynamos_pass_begin);
+
+/**
+ * dynamos_pass_end() - the call has returned
+ * @pass: as it began
+ * @born: what the function returned, as a pointer
+ */
+void dynamos_pass_end(struct dynamos_pass *pass, void *born)
+{
+	struct function *function = pass->function->core;
+	struct subsystem *subsystem = function->subsystem;
+
+	if (!pass->record)
+		return;
+	if (pass->function->traits->role == DYNAMOS_BIRTH)
+		object_born(subsystem, pass, IS_ERR(born) ? NULL : born);
+	else
+		object_leave(subsystem, pass);
+}
+EXPORT_SYMBOL_GPL(dynamos_pass_end);
+
+/**
+ * dynamos_choose() - where a call goes while the mode is `scoped`
+ * @def: the function
+ * @arguments: the call's argument registers, six of them
+ *
+ * Context: that of the call; any. Return: the address of a wrapper.
+ */
+unsigned long dynamos_choose(const struct dynamos_function *def, const unsigned long *arguments)
+{
+	struct function *function = def->core;
+	const struct dynamos_route *route = def->subsystem->route;
+	struct scope *scope;
+	u32 index;
+
+	rcu_read_lock();
+	scope = rcu_dereference(function->subsystem->scope);
+	if (scope && scope_has(scope, def, arguments))
+		index = READ_ONCE(route->chosen);
+	else
+		index = READ_ONCE(route->base);
+	rcu_read_unlock();
+	/* By the table, not by function->wrappers: what the table leads to the dispatch slot must go there. */
+	return READ_ONCE(def->entries[index]);
+}
+EXPORT_SYMBOL_GPL(dynamos_choose);
