@@ -37,9 +37,9 @@ static LIST_HEAD(all_tasks);
 
 static unsigned int first_place(const struct task_struct *task)
 {
-	u32 bits = (u32)(unsigned long)task;
+	u32 mixed = (u32)(unsigned long)task * DYNAMOS_TASKS_MIX;
 
-	return ((bits >> DYNAMOS_TASKS_SHIFT) & DYNAMOS_TASKS_MASK) / sizeof(task);
+	return ((mixed >> DYNAMOS_TASKS_SHIFT) & DYNAMOS_TASKS_MASK) / sizeof(task);
 }
 
 static unsigned int next_place(unsigned int place)

@@ -42,10 +42,12 @@
 #define DYNAMOS_SLOTS 20
 
 /*
- * The set of tasks of a task scope: an array of pointers, open addressing. A task's first place is a number of bytes
- * from the array's start that can be had from its pointer with one shift and one mask.
+ * The set of tasks of a task scope: an array of pointers, open addressing. A task's first place, in bytes from the
+ * array's start, is ((u32)pointer * MIX >> SHIFT) & MASK: tasks come in large aligned blocks, so that no few bits of a
+ * pointer tell them apart, but the upper ones of a product do.
  */
-#define DYNAMOS_TASKS_SHIFT 3
+#define DYNAMOS_TASKS_MIX 0x61c88647
+#define DYNAMOS_TASKS_SHIFT 17
 #define DYNAMOS_TASKS_MASK 0x7ff8
 #define DYNAMOS_TASKS (DYNAMOS_TASKS_MASK / 8 + 1)
 
@@ -147,7 +149,7 @@ static_assert(offsetof(struct pcpu_hot, current_task) == 0 && offsetof(struct pc
 	    "	testl $" __stringify(__DYNAMOS_NOT_IN_TASK) ", " __DYNAMOS_PREEMPT_COUNT "\n" \
 	    "	jnz 1f\n"							\
 	    "	movq " __DYNAMOS_CURRENT ", %r10\n"				\
-	    "	movl %r10d, %r11d\n"						\
+	    "	imull $" __stringify(DYNAMOS_TASKS_MIX) ", %r10d, %r11d\n"	\
 	    "	shrl $" __stringify(DYNAMOS_TASKS_SHIFT) ", %r11d\n"		\
 	    "	andl $" __stringify(DYNAMOS_TASKS_MASK) ", %r11d\n"		\
 	    "	addq dynamos_route_" #subsystem "(%rip), %r11\n"		\
