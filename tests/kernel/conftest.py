@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel import control, guest
+from tests.kernel import control, guest, target
+from tests.kernel.guest import CORE, SELFTEST, SELFTEST_MODULES
 
 MIB = 1 << 20
 SLOWEST = 1200
@@ -79,3 +80,40 @@ def modules() -> Iterator[None]:
     yield
     if guest.SUBSYSTEM in guest.loaded():
         control.switch_and_drain("original")
+
+
+# ---------------------------------------------------------------------- the self-test's modules
+
+
+@pytest.fixture(scope="module", params=["direct", "ftrace"])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name the back end that all of a test module's gates use; its tests run with each.
+
+    A test module that needs one only says so:
+    ``pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")``.
+    """
+    guest.unload_all()
+    guest.insert(CORE)
+    with guest.backend(request.param):
+        yield request.param
+    guest.unload_all()
+
+
+@pytest.fixture
+def selftest(backend: str) -> Iterator[control.Controlled]:
+    """Give the subsystem `selftest`, all there, with `original` active, and no object.
+
+    Its modules stay for the next test, which finds them as if they had just been loaded, except
+    for what they have counted.
+    """
+    guest.load_all(SELFTEST_MODULES)
+    subsystem = control.Controlled("selftest")
+    assert subsystem.backend("target_value") == backend
+    yield subsystem
+    if SELFTEST in guest.loaded():
+        guest.let_callers_go()
+        subsystem.switch_and_drain("original", "timeout_ms=60000")
+    if guest.TARGET in guest.loaded():
+        guest.wait_until(lambda: target.Target().waiting() == 0, "nobody is in target_block")
+        assert target.Target().result("wrong") == 0, "an object was seen in the wrong layout"
+        target.free(target.KEYS)

@@ -36,44 +36,85 @@ def command(line: bytes | str) -> None:
         os.close(fd)
 
 
-def switch(edition: str) -> None:
-    """Make an edition of `readahead` the active one."""
-    command(f"switch readahead {edition}")
+class Controlled:
+    """One subsystem: commands to it, and what sysfs shows of it."""
+
+    def __init__(self, name: str) -> None:
+        """Name the subsystem; it may be loaded later."""
+        self.name = name
+        self.folder = SYSFS / name
+
+    def read(self) -> Subsystem:
+        """All that sysfs shows of it."""
+        return Kmod().read().subsystems[self.name]
+
+    def value(self, *path: str) -> str:
+        """One of its files."""
+        return self.folder.joinpath(*path).read_text().strip()
+
+    def count(self, *path: str) -> int:
+        """One of its files that has a number: `held`, `objects`, `switches`."""
+        return int(self.value(*path))
+
+    def switch(self, edition: str, *options: str) -> None:
+        """Switch to an edition, e.g. with the option `mode=exclusive`.
+
+        Raises:
+            OSError: the module's answer, when it is no.
+        """
+        command(" ".join(("switch", self.name, edition, *options)))
+
+    def switch_and_drain(self, edition: str, *options: str) -> None:
+        """Switch all calls, and return when none can enter what they had before any more."""
+        before = {self.active(), self.partial()} - {edition, "none"}
+        with Follower() as events:
+            self.switch(edition, *options)
+            drained: set[str] = set()
+            while not before <= drained:
+                event = events.wait_for("drained", subsystem=self.name)
+                drained.add(event.fields["edition"])
+
+    def active(self) -> str:
+        """The active edition's name."""
+        return self.value("active")
+
+    def partial(self) -> str:
+        """The name of the edition that some of the calls get, or `none`."""
+        return self.value("partial")
+
+    def switches(self) -> int:
+        """How many switches there were."""
+        return self.count("switches")
+
+    def state(self, edition: str) -> EditionState:
+        """What an edition is doing."""
+        return EditionState(self.value("editions", edition, "state"))
+
+    def backend(self, function: str) -> str:
+        """How a function's gate sends calls on."""
+        return self.value("functions", function, "backend")
+
+    def number(self, function: str, edition: str, what: str) -> int:
+        """One counter: `calls` or `in_flight`."""
+        return self.count("functions", function, edition, what)
+
+    def in_flight(self) -> int:
+        """How many threads are in any edition."""
+        counters = self.folder.glob("functions/*/*/in_flight")
+        return sum(int(path.read_text()) for path in counters)
 
 
-def switch_and_drain(edition: str) -> None:
-    """Switch, and return when no call can enter what was active before any more."""
-    before = active()
-    if before == edition:
-        return
-    with Follower() as events:
-        switch(edition)
-        events.wait_for("drained", edition=before)
+_readahead = Controlled("readahead")
 
-
-def readahead() -> Subsystem:
-    """What sysfs shows of the subsystem."""
-    return Kmod().read().subsystems["readahead"]
-
-
-def active() -> str:
-    """The active edition's name."""
-    return (READAHEAD / "active").read_text().strip()
-
-
-def switches() -> int:
-    """How many switches there were."""
-    return int((READAHEAD / "switches").read_text())
-
-
-def state(edition: str) -> EditionState:
-    """What an edition is doing."""
-    return EditionState((READAHEAD / "editions" / edition / "state").read_text().strip())
-
-
-def number(function: str, edition: str, what: str) -> int:
-    """One counter: `calls` or `in_flight`."""
-    return int((READAHEAD / "functions" / function / edition / what).read_text())
+# Of `readahead`.
+switch = _readahead.switch
+switch_and_drain = _readahead.switch_and_drain
+readahead = _readahead.read
+active = _readahead.active
+switches = _readahead.switches
+state = _readahead.state
+number = _readahead.number
+in_flight = _readahead.in_flight
 
 
 def calls() -> Calls:
@@ -83,15 +124,6 @@ def calls() -> Calls:
         for edition in EDITIONS
         for function in REPLACES[edition]
     }
-
-
-def in_flight() -> int:
-    """How many threads are in any edition."""
-    return sum(
-        number(function, edition, "in_flight")
-        for edition in EDITIONS
-        for function in REPLACES[edition]
-    )
 
 
 def since(before: Calls) -> Calls:

@@ -21,6 +21,25 @@ STREAMING = "dynamos_readahead_streaming"
 MODULES = (CORE, SUBSYSTEM, RANDOM, STREAMING)
 """All modules, each behind those it needs."""
 
+TARGET = "dynamos_target"
+SELFTEST = "dynamos_selftest"
+SELFTEST_B, SELFTEST_C = "dynamos_selftest_b", "dynamos_selftest_c"
+SELFTEST_LAYOUT, SELFTEST_HANDLER = "dynamos_selftest_layout", "dynamos_selftest_handler"
+SELFTEST_MODULES = (
+    CORE,
+    TARGET,
+    SELFTEST,
+    SELFTEST_B,
+    SELFTEST_C,
+    SELFTEST_LAYOUT,
+    SELFTEST_HANDLER,
+)
+"""Those of the subsystem `selftest`, each behind those it needs."""
+
+LIVEPATCH = "dynamos_livepatch"
+_LAST_TO_GO = (SUBSYSTEM, SELFTEST, TARGET, CORE)
+_SYSFS = Path("/sys/kernel/dynamos")
+
 FUNCTIONS = ("page_cache_async_ra", "page_cache_ra_order", "page_cache_sync_ra")
 EDITIONS = ("original", "random", "streaming")
 REPLACES: Mapping[str, frozenset[str]] = {
@@ -118,23 +137,50 @@ def remove_when_free(name: str) -> None:
     wait_until(gone, f"{name} is no longer in use")
 
 
-def load_all() -> None:
+def load_all(names: tuple[str, ...] = MODULES) -> None:
     """Load what is missing of our modules."""
     there = loaded()
-    for name in MODULES:
+    for name in names:
         if name not in there:
             insert(name)
 
 
 def unload_all() -> None:
-    """Unload all of our modules, from whatever state they are in."""
-    there = loaded()
-    if SUBSYSTEM in there:
+    """Unload all of our modules, those of the self-test too, from whatever state they are in."""
+    let_callers_go()
+    for subsystem in _folders(_SYSFS):
         with suppress(OSError):
-            Path("/dev/dynamos").write_text("switch readahead original")
-    for name in reversed(MODULES):
-        if name in there:
-            remove_when_free(name)
+            Path("/dev/dynamos").write_text(f"switch {subsystem} original timeout_ms=60000")
+    _disable_livepatch()
+    for name in sorted(loaded(), key=_when_to_go):
+        remove_when_free(name)
+
+
+def let_callers_go() -> None:
+    """Have nobody wait in a call of the self-test's, and none of its callbacks say no."""
+    for parameter in Path("/sys/module").glob(f"{SELFTEST}*/parameters/refuse_*"):
+        parameter.write_text("0")
+    if TARGET in loaded():
+        Path("/dev/dynamos_target").write_text("release all")
+
+
+def _when_to_go(name: str) -> tuple[int, int]:
+    """Editions first, then subsystems, which they need and whose names theirs begin with."""
+    last = _LAST_TO_GO.index(name) if name in _LAST_TO_GO else -1
+    return last, -len(name)
+
+
+def _disable_livepatch() -> None:
+    if LIVEPATCH not in loaded():
+        return
+    enabled = Path("/sys/kernel/livepatch", LIVEPATCH, "enabled")
+    if enabled.exists():
+        enabled.write_text("0")
+    wait_until(lambda: not enabled.exists(), "the livepatch is out")
+
+
+def _folders(path: Path) -> list[str]:
+    return [folder.name for folder in path.iterdir() if folder.is_dir()] if path.exists() else []
 
 
 @contextmanager
