@@ -56,8 +56,12 @@ endif
 demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this machine's kernel)
 	@KERNEL=$(KERNEL) HOST=$(HOST) $(PY) -m tests.demo
 
+.PHONY: bench
+bench: setup ## Count what a gated call costs, in instructions, on each of KERNELS
+	@$(PY) -m bench $(KERNELS)
+
 .PHONY: test
-test: test-unit test-kernel ## Run every test: here, then in a VM of each of KERNELS
+test: test-unit test-kernel bench ## Run every test: here, in a VM of each of KERNELS; then bench
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no kernel module

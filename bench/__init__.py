@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a gated call costs, and a switch: measured in a virtual machine that counts instructions."""
