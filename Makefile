@@ -5,6 +5,7 @@
 
 KERNELS ?= 6.1 6.12
 KERNEL ?= 6.1
+SWITCHES ?= 2000
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -p tests.vm.noskip
@@ -77,6 +78,16 @@ $(KERNELS:%=test-kernel-%): test-kernel-%:
 	@echo "== tests/kernel on $*"
 	@KERNEL=$* MEM=1G DISK=600M VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel'
+
+.PHONY: stress
+stress: setup ## Switch at random under load, SWITCHES (2000) times on each of KERNELS; takes long
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=stress-%)
+
+.PHONY: $(KERNELS:%=stress-%)
+$(KERNELS:%=stress-%): stress-%:
+	@echo "== $(SWITCHES) random switches on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_STRESS=$(SWITCHES) VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -p tests.vm.noskip tests/kernel/test_stress.py'
 
 .PHONY: lint
 lint: lint-python lint-shell lint-c ## Check Python, shell and C

@@ -35,14 +35,26 @@ static void flip_once(struct target_flip_run *run, enum target_direction directi
 	run->last = now;
 }
 
+/* Who waits for one change has seen enough some time behind it. */
+static unsigned long nearer_end(const struct target_flip_run *run, enum target_direction direction, unsigned long end)
+{
+	unsigned long soon = jiffies + HZ / 2;
+
+	return direction != TARGET_BOTH && run->changes && time_before(soon, end) ? soon : end;
+}
+
 void target_run_flips(unsigned int ms, enum target_direction direction, struct target_flip_run *run)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(ms);
+	unsigned long changes;
 	int i;
 
 	do {
+		changes = run->changes;
 		for (i = 0; i < FLIPS_AT_A_TIME; i++)
 			flip_once(run, direction);
+		if (run->changes != changes)
+			end = nearer_end(run, direction, end);
 		cond_resched();
 	} while (time_before(jiffies, end) && !fatal_signal_pending(current));
 }
