@@ -85,8 +85,8 @@ struct function {
  *           |                         +--------- switch to it ---------+    |
  *           +-------- nothing in flight, and a tasks-RCU grace period -------+
  *
- * Callable is what is active or partial. `held` is true from the first move out of idle until it is back there: a
- * reference to its module keeps its text.
+ * Callable is what is active or partial; what a transaction wants does not go back to idle. `held` is true from the
+ * first move out of idle until it is back there: a reference to its module keeps its text.
  */
 struct edition {
 	struct kobject kobj;			/* editions/<edition> */
@@ -96,6 +96,7 @@ struct edition {
 	struct dynamos_edition *def;
 	struct subsystem *subsystem;
 	bool held;				/* dynamos_lock */
+	bool wanted;				/* dynamos_lock; a transaction is about to make it callable */
 	u64 epoch;				/* dynamos_lock; grows whenever it becomes callable or stops being so */
 	u64 left_ns;				/* dynamos_lock; when it stopped being callable */
 	struct delayed_work drain;

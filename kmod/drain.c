@@ -102,6 +102,12 @@ bool edition_can_be_called(const struct edition *edition)
 	       (active_edition(subsystem) == edition || partial_edition(subsystem) == edition);
 }
 
+/* Has it been left for good, as far as is known now? */
+static bool is_left(const struct edition *edition)
+{
+	return !edition_can_be_called(edition) && !edition->wanted;
+}
+
 /* ------------------------------------------------------------------------------------------- who was last to leave */
 
 /**
@@ -187,7 +193,7 @@ static void drain_finish(struct edition *edition, u64 epoch)
 
 	watch_stop(edition);
 	mutex_lock(&dynamos_lock);
-	if (edition->epoch == epoch && !edition_can_be_called(edition)) {
+	if (edition->epoch == epoch && is_left(edition)) {
 		last_read(edition, &last);
 		if (edition->def->traits->retire)
 			edition->def->traits->retire();
@@ -241,7 +247,7 @@ static void drain_work(struct work_struct *work)
 
 	mutex_lock(&dynamos_lock);
 	epoch = edition->epoch;
-	leaving = !edition_can_be_called(edition);
+	leaving = is_left(edition);
 	mutex_unlock(&dynamos_lock);
 	if (!leaving) {
 		watch_stop(edition);

@@ -150,14 +150,19 @@ static int check(struct transaction *transaction, const char *edition_name)
 
 /* ------------------------------------------------------------------------------------- who can be called, and text */
 
-/* An edition that can be called keeps its module. The original's module is kept by the gates themselves. */
+/*
+ * An edition that can be called keeps its module. The original's module is kept by the gates themselves. One that is
+ * draining is not let go meanwhile, however long the transaction takes.
+ */
 static int edition_hold(struct transaction *transaction)
 {
 	struct edition *to = transaction->to;
 
+	to->wanted = true;
 	if (to->held || to == transaction->subsystem->original)
 		return 0;
 	if (!try_module_get(to->def->owner)) {
+		to->wanted = false;
 		request_reason(transaction->request, "the module of edition %s is being removed", to->def->name);
 		return -ENODEV;
 	}
@@ -166,14 +171,20 @@ static int edition_hold(struct transaction *transaction)
 	return 0;
 }
 
-static void edition_unhold(struct transaction *transaction)
+/* The transaction is over. What it did not make callable is as it was before. */
+static void edition_release(struct transaction *transaction)
 {
 	struct edition *to = transaction->to;
 
-	if (!transaction->holds || edition_can_be_called(to))
+	to->wanted = false;
+	if (edition_can_be_called(to) || !to->held)
 		return;
-	to->held = false;
-	module_put(to->def->owner);
+	if (transaction->holds && !edition_in_flight(to->def)) {
+		to->held = false;
+		module_put(to->def->owner);
+		return;
+	}
+	edition_drain_start(to);
 }
 
 /* It was callable until now. If it is so still, the drain finds that out. */
@@ -651,10 +662,8 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 		return err > 0 ? 0 : err;
 
 	err = perform(transaction);
-	if (!err)
-		return 0;
 	mutex_lock(&dynamos_lock);
-	edition_unhold(transaction);
+	edition_release(transaction);
 	mutex_unlock(&dynamos_lock);
 	return err;
 }
