@@ -55,6 +55,9 @@ PATIENCE = 240.0
 IN_USE = "EAGAIN"
 """What delete_module(2) answers of a module that is in use; rmmod itself says EBUSY."""
 
+NOT_SUPPORTED = errno.errorcode[errno.EOPNOTSUPP]
+"""How Python names it, which knows another name of the same number."""
+
 _SYS_DELETE_MODULE = 176
 _SYS_FINIT_MODULE = 313
 _PAGE = mmap.PAGESIZE
