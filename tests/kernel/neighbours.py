@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Others that sit on a function's entry: a kprobe, the function tracer, an eBPF program."""
+"""Others that sit on a function: probes, the function tracer, eBPF programs, a livepatch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tests.kernel import guest
 from tests.kernel.guest import TRACING
 
+LIVEPATCH = "dynamos_livepatch"
+"""The module that patches `target_value`: 7 more than its argument."""
+
 _SYS_BPF = 321
-_PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
-_TYPE_TRACING, _ATTACH_FENTRY = 26, 24
-_RETURN_0 = bytes.fromhex("b700000000000000 9500000000000000")
+_MAP_CREATE, _MAP_LOOKUP, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
+_MAP_ARRAY = 2
+_TYPE_TRACING = 26
+_ATTACH = {"fentry": 24, "fexit": 25}
+_COUNT = (
+    "1821 0000 {map:08x} 0000 0000 00000000"  # r1 = the map's first value
+    "b702 0000 01000000"  # r2 = 1
+    "db21 0000 00000000"  # atomically: *r1 += r2
+    "b700 0000 00000000"  # r0 = 0
+    "9500 0000 00000000"  # exit
+)
 _ATTR_BYTES = 128
 
 _BTF_HEADER = struct.Struct("<HBBIIIII")
@@ -30,9 +43,11 @@ _BTF_EXTRA_EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
 
 
 class Kprobe:
-    """A kprobe on a function, armed for the length of `kprobe`."""
+    """A kprobe or kretprobe on a function, armed for the length of `kprobe` or `kretprobe`."""
 
-    name = "dynamos_test"
+    def __init__(self, name: str) -> None:
+        """Look at the probe event ``name``."""
+        self.name = name
 
     def hits(self) -> int:
         """How often it was hit; it must never have been missed."""
@@ -51,14 +66,27 @@ class Kprobe:
 @contextmanager
 def kprobe(function: str) -> Iterator[Kprobe]:
     """Put a kprobe on a function's entry and arm it."""
-    probe = Kprobe()
-    _define(f"p:{probe.name} {function}")
+    with _probe("p", "dynamos_test", function) as probe:
+        yield probe
+
+
+@contextmanager
+def kretprobe(function: str) -> Iterator[Kprobe]:
+    """Put a kretprobe on a function's return and arm it."""
+    with _probe("r", "dynamos_test_return", function) as probe:
+        yield probe
+
+
+@contextmanager
+def _probe(kind: str, name: str, function: str) -> Iterator[Kprobe]:
+    probe = Kprobe(name)
+    _define(f"{kind}:{name} {function}")
     try:
         probe.arm(on=True)
         yield probe
     finally:
         probe.arm(on=False)
-        _define(f"-:{probe.name}")
+        _define(f"-:{name}")
 
 
 def _define(line: str) -> None:
@@ -112,7 +140,7 @@ def function_tracer(function: str) -> Iterator[Tracer]:
         folder.rmdir()
 
 
-# -------------------------------------------------------------------------------- eBPF fentry
+# ----------------------------------------------------------------------- eBPF fentry and fexit
 
 
 def _bpf(command: int, attributes: bytes) -> int:
@@ -139,42 +167,103 @@ def _btf_function(name: str) -> int:
     raise AssertionError(f"the kernel has no type information on {name}")
 
 
-def load_fentry(function: str) -> int:
-    """Load an eBPF program that does nothing, for a function's entry; gives its descriptor."""
-    code, license_name = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
-    attributes = struct.pack(
-        "<IIQQIIQII16sIIIIQIIQII",
-        _TYPE_TRACING,
-        len(_RETURN_0) // 8,
-        ctypes.addressof(code),
-        ctypes.addressof(license_name),
-        *(0, 0, 0),  # log
-        *(0, 0, b"dynamos_test", 0),  # version, flags, name, interface
-        _ATTACH_FENTRY,
-        *(0, 0, 0, 0, 0, 0, 0),  # source lines
-        _btf_function(function),
-    )
-    return _bpf(_PROG_LOAD, attributes)
+class Program:
+    """An eBPF program on a function's entry or exit, which counts the calls that it sees."""
 
+    def __init__(self, function: str, at: str = "fentry") -> None:
+        """Load it; `attach` puts it on the function. ``at`` is fentry or fexit."""
+        self._map = _bpf(_MAP_CREATE, struct.pack("<IIII", _MAP_ARRAY, 4, 8, 1))
+        self._link = -1
+        try:
+            self._program = self._load(function, _ATTACH[at])
+        except OSError:
+            os.close(self._map)
+            raise
 
-def attach(program: int) -> int:
-    """Put a program of `load_fentry` on its function; gives the descriptor that holds it there.
+    def __enter__(self) -> Self:
+        """Keep it for the length of a block."""
+        return self
 
-    Raises:
-        OSError: EBUSY when somebody else holds the entry.
-    """
-    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", 0, program))
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        self.detach()
+        os.close(self._program)
+        os.close(self._map)
+
+    def attach(self) -> None:
+        """Put it on its function.
+
+        Raises:
+            OSError: EBUSY when somebody else holds the entry.
+        """
+        self._link = _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", 0, self._program))
+
+    def detach(self) -> None:
+        """Take it off its function, if it is there."""
+        if self._link >= 0:
+            os.close(self._link)
+        self._link = -1
+
+    def hits(self) -> int:
+        """How often it ran."""
+        key, value = ctypes.c_uint32(0), ctypes.c_uint64(0)
+        where = (ctypes.addressof(key), ctypes.addressof(value))
+        _bpf(_MAP_LOOKUP, struct.pack("<IIQQQ", self._map, 0, *where, 0))
+        return value.value
+
+    def _load(self, function: str, attach_type: int) -> int:
+        little = int.from_bytes(self._map.to_bytes(4, "little"), "big")
+        instructions = bytes.fromhex(_COUNT.format(map=little))
+        code = ctypes.create_string_buffer(instructions)
+        license_name = ctypes.create_string_buffer(b"GPL")
+        attributes = struct.pack(
+            "<IIQQIIQII16sIIIIQIIQII",
+            _TYPE_TRACING,
+            len(instructions) // 8,
+            ctypes.addressof(code),
+            ctypes.addressof(license_name),
+            *(0, 0, 0),  # log
+            *(0, 0, b"dynamos_test", 0),  # version, flags, name, interface
+            attach_type,
+            *(0, 0, 0, 0, 0, 0, 0),  # source lines
+            _btf_function(function),
+        )
+        return _bpf(_PROG_LOAD, attributes)
 
 
 @contextmanager
-def fentry(function: str) -> Iterator[None]:
-    """Hold a function's entry with an eBPF program."""
-    program = load_fentry(function)
+def ebpf(function: str, at: str = "fentry") -> Iterator[Program]:
+    """Have an eBPF program on a function's entry or exit."""
+    with Program(function, at) as program:
+        program.attach()
+        yield program
+
+
+# --------------------------------------------------------------------------------- livepatch
+
+
+@contextmanager
+def livepatch() -> Iterator[None]:
+    """Have `target_value` patched by the kernel's own means.
+
+    Raises:
+        OSError: what the kernel answered to the patch's module.
+    """
+    folder = Path("/sys/kernel/livepatch", LIVEPATCH)
+    guest.insert(LIVEPATCH)
     try:
-        link = attach(program)
-        try:
-            yield
-        finally:
-            os.close(link)
+        guest.wait_until(lambda: _is(folder / "transition", "0"), "everybody is patched")
+        yield
     finally:
-        os.close(program)
+        (folder / "enabled").write_text("0")
+        guest.wait_until(lambda: not folder.exists(), "nobody is patched any more")
+        guest.remove_when_free(LIVEPATCH)
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.read_text().strip() == text

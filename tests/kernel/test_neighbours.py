@@ -11,7 +11,7 @@ import pytest
 
 from tests.kernel import control, guest
 from tests.kernel.guest import CORE, EDITIONS, FUNCTIONS, RANDOM, STREAMING, SUBSYSTEM
-from tests.kernel.neighbours import attach, fentry, function_tracer, kprobe, load_fentry
+from tests.kernel.neighbours import Program, ebpf, function_tracer, kprobe
 
 SYNC = "page_cache_sync_ra"
 ORDER = "page_cache_ra_order"
@@ -92,7 +92,7 @@ def only_direct() -> Iterator[None]:
 def test_an_entry_that_ebpf_holds_is_refused_and_nothing_is_left(function: str) -> None:
     untouched = guest.enabled_functions()
     guest.insert(SUBSYSTEM)
-    with fentry(function):
+    with ebpf(function):
         theirs = guest.enabled_functions()
         assert function in theirs
         with control.Follower() as events:
@@ -114,15 +114,12 @@ def test_an_entry_that_ebpf_holds_is_refused_and_nothing_is_left(function: str) 
 
 @pytest.mark.usefixtures("modules")
 def test_ebpf_cannot_take_an_entry_with_a_gate() -> None:
-    program = load_fentry(SYNC)
-    try:
-        assert guest.answer(lambda: attach(program)) == "EBUSY"
+    with Program(SYNC) as program:
+        assert guest.answer(program.attach) == "EBUSY"
         assert guest.gated_functions() == list(FUNCTIONS)
         guest.remove(RANDOM)
         guest.remove(STREAMING)
-        os.close(attach(program))
-    finally:
-        os.close(program)
+        program.attach()
     guest.wait_until(lambda: SYNC not in guest.enabled_functions(), "eBPF has let go")
     guest.load_all()
     assert guest.gated_functions() == list(FUNCTIONS)
