@@ -96,9 +96,10 @@ static void record_add(struct objects *objects, struct bucket *bucket, struct re
 	atomic_inc(&objects->count);
 }
 
+/* Whether it is in its bucket or not. */
 static void record_remove(struct objects *objects, struct record *record)
 {
-	hlist_del(&record->node);
+	hlist_del_init(&record->node);
 	atomic_dec(&objects->count);
 	kfree(record);
 }
@@ -220,12 +221,20 @@ static bool has_new(const struct objects *objects, const struct record *record)
 	return record && record->session == objects->session && record->index == objects->new;
 }
 
-/* The call ends its object: nobody else makes calls about it any more. Caller holds the bucket's lock. */
+/*
+ * The call ends its object: nobody else makes calls about it any more. Another object may be born at its address before
+ * this call has returned, so that its record must not be found any more; if the call needs it, object_leave() frees it.
+ * Caller holds the bucket's lock.
+ */
 static void forget(struct objects *objects, struct bucket *bucket, const void *object)
 {
 	struct record *record = record_find(bucket, object);
 
-	if (record && !record->calls)
+	if (!record)
+		return;
+	if (record->calls)
+		hlist_del_init(&record->node);
+	else
 		record_remove(objects, record);
 }
 
