@@ -27,7 +27,7 @@ struct tasks {
 	struct task_struct **array;		/* DYNAMOS_TASKS of them; written with tasks_lock */
 	unsigned int count;			/* tasks_lock */
 	bool full;				/* tasks_lock; it has been said */
-	const char *subsystem;
+	char subsystem[DYNAMOS_NAME_MAX + 1];	/* its name; the set may outlive it for a moment */
 };
 
 static DEFINE_SPINLOCK(tasks_lock);		/* taken with interrupts off; nothing inside it but event_lock */
@@ -47,19 +47,22 @@ static unsigned int next_place(unsigned int place)
 	return (place + 1) % DYNAMOS_TASKS;
 }
 
-/* Return: the place of a task, or -1. There is always an empty one, so that it ends. */
+/* Return: the place of a task, or -1. An empty place, or having been everywhere, ends the search. */
 static int find(const struct tasks *tasks, const struct task_struct *task)
 {
 	unsigned int place = first_place(task);
 	struct task_struct *there;
+	unsigned int looks;
 
-	for (;; place = next_place(place)) {
+	for (looks = 0; looks < DYNAMOS_TASKS; looks++) {
 		there = READ_ONCE(tasks->array[place]);
 		if (there == task)
 			return place;
 		if (!there)
 			return -1;
+		place = next_place(place);
 	}
+	return -1;
 }
 
 bool tasks_has(const struct tasks *tasks, const struct task_struct *task)
@@ -237,7 +240,7 @@ struct tasks *tasks_create(pid_t pid, const struct subsystem *subsystem, int *er
 	if (!tasks)
 		return NULL;
 	INIT_LIST_HEAD(&tasks->list);
-	tasks->subsystem = subsystem->def->name;
+	strscpy(tasks->subsystem, subsystem->def->name, sizeof(tasks->subsystem));
 	tasks->array = kvcalloc(DYNAMOS_TASKS, sizeof(*tasks->array), GFP_KERNEL);
 	if (!tasks->array)
 		goto fail;
