@@ -185,20 +185,23 @@ static void old_call_unrecorded(struct objects *objects, struct dynamos_pass *pa
 	WRITE_ONCE(objects->settled, false);
 }
 
-/* Can it be moved by this call, which may have to sleep for that? */
+/* May this call move an object? It may have to sleep for that. Asked with no lock held: under one nobody may. */
+static bool may_move_here(const struct objects *objects)
+{
+	return !has_transfer(objects) || !objects->may_sleep || may_sleep_here();
+}
+
 static bool is_at_rest(const struct objects *objects, const struct record *record)
 {
-	if (!READ_ONCE(objects->settled) || (record && record->calls))
-		return false;
-	return !has_transfer(objects) || !objects->may_sleep || may_sleep_here();
+	return READ_ONCE(objects->settled) && !(record && record->calls);
 }
 
 /* An object that has not got the new edition yet. Caller holds the bucket's lock. Return: the edition's number. */
 static u32 pick_old(struct subsystem *subsystem, struct dynamos_pass *pass, struct bucket *bucket,
-		    struct record *record, unsigned long *flags)
+		    struct record *record, bool may_move, unsigned long *flags)
 {
 	struct objects *objects = subsystem->objects;
-	bool at_rest = is_at_rest(objects, record);
+	bool at_rest = may_move && is_at_rest(objects, record);
 
 	if (at_rest && !record && !has_transfer(objects))
 		return objects->new;
@@ -243,6 +246,7 @@ static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 {
 	struct objects *objects = subsystem->objects;
 	struct bucket *bucket = bucket_of(objects, pass->object);
+	bool may_move = may_move_here(objects);
 	struct record *record;
 	unsigned long flags;
 	u32 index;
@@ -254,7 +258,7 @@ static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 	else if (has_new(objects, record))
 		index = objects->new;
 	else
-		index = pick_old(subsystem, pass, bucket, record, &flags);
+		index = pick_old(subsystem, pass, bucket, record, may_move, &flags);
 	if (index < DYNAMOS_MAX_EDITIONS && pass->function->traits->role == DYNAMOS_DEATH)
 		forget(objects, bucket, pass->object);
 	spin_unlock_irqrestore(&bucket->lock, flags);
