@@ -61,6 +61,19 @@ static void to_plain(struct target_object *o)
 	atomic_inc(&converted);
 }
 
+/* Some may have been moved already, one by one: a per-object switch was under way. */
+static void rest_to_negated(struct target_object *o)
+{
+	if (o->layout == TARGET_PLAIN)
+		to_negated(o);
+}
+
+static void rest_to_plain(struct target_object *o)
+{
+	if (o->layout == TARGET_NEGATED)
+		to_plain(o);
+}
+
 /* No object exists while there is no target. By symbol_get(), to leave the target free to go when this is done. */
 static void convert_all(void (*how)(struct target_object *o))
 {
@@ -84,15 +97,17 @@ static int refusal(enum dynamos_transfer direction)
 
 static int transfer(void *object, enum dynamos_transfer direction)
 {
-	void (*how)(struct target_object *o) = direction == DYNAMOS_INTO ? to_negated : to_plain;
+	bool into = direction == DYNAMOS_INTO;
 	int ret = refusal(direction);
 
 	if (ret)
 		return ret;
-	if (object)
-		how(object);
+	if (!object)
+		convert_all(into ? rest_to_negated : rest_to_plain);
+	else if (into)
+		to_negated(object);
 	else
-		convert_all(how);
+		to_plain(object);
 	return 0;
 }
 
