@@ -172,45 +172,47 @@ def test_calls_from_inside_pass_and_never_see_two_editions(selftest: Controlled)
 
 def test_no_two_editions_are_ever_entered_at_once(selftest: Controlled) -> None:
     """What the tracepoints say, in the order of one counter for all CPUs."""
-    ids = {selftest.count("functions", name, "id") for name in ("target_recurse", "target_value")}
-    new(1)
-    with storm(f"recurse {DEPTH}", "value 5"), traced() as trace:
+    with storm("recurse 2", "value 5"), traced() as trace:
         for name in ("b", "original"):
             selftest.switch(name, EXCLUSIVE, LONG)
-    inside: dict[int, int] = {}
-    editions: set[int] = set()
-    for what, function, edition in trace:
-        if function not in ids:
-            continue
+    inside: dict[str, list[str]] = {}
+    editions: set[str] = set()
+    for thread, what, edition in trace:
+        calls = inside.setdefault(thread, [])
         if what == "enter":
-            others = {other: count for other, count in inside.items() if other != edition and count}
-            assert not others, "a call of another edition is still inside"
-            inside[edition] = inside.get(edition, 0) + 1
+            calls.append(edition)
             editions.add(edition)
-        elif inside.get(edition):
-            # Otherwise it was entered before the trace began, or its entry was overwritten.
-            inside[edition] -= 1
+            assert {each for others in inside.values() for each in others} == {edition}
+        elif calls:
+            # Otherwise it was entered before the trace began.
+            calls.pop()
     assert len(editions) == 2
 
 
 @contextmanager
-def traced() -> Iterator[list[tuple[str, int, int]]]:
-    """Record entries and exits; the list is filled when the block has ended."""
+def traced() -> Iterator[list[tuple[str, str, str]]]:
+    """Record entries and exits, by thread; the list is filled when the block has ended."""
     folder = guest.TRACING / "instances/dynamos_exclusive"
     folder.mkdir()
-    found: list[tuple[str, int, int]] = []
-    line = re.compile(r"edition_(enter|exit): function=(\d+) edition=(\d+)")
+    found: list[tuple[str, str, str]] = []
+    line = re.compile(r"-(\d+) .*: edition_(enter|exit): function=\d+ edition=(\d+)")
+    events = [folder / f"events/dynamos/edition_{name}/enable" for name in ("enter", "exit")]
     try:
+        (folder / "tracing_on").write_text("0")
         (folder / "trace_clock").write_text("counter")
-        (folder / "events/dynamos/edition_enter/enable").write_text("1")
-        (folder / "events/dynamos/edition_exit/enable").write_text("1")
+        (folder / "buffer_size_kb").write_text("32768")
+        for event in events:
+            event.write_text("1")
+        (folder / "tracing_on").write_text("1")
         yield found
         (folder / "tracing_on").write_text("0")
+        for stats in folder.glob("per_cpu/cpu*/stats"):
+            assert "overrun: 0\n" in stats.read_text(), "the beginning is lost"
         matches = line.finditer((folder / "trace").read_text())
-        found.extend((match[1], int(match[2]), int(match[3])) for match in matches)
+        found.extend((match[1], match[2], match[3]) for match in matches)
     finally:
-        for name in ("enter", "exit"):
-            (folder / f"events/dynamos/edition_{name}/enable").write_text("0")
+        for event in events:
+            event.write_text("0")
         folder.rmdir()
 
 
