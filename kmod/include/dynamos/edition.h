@@ -189,7 +189,7 @@ enum dynamos_transfer {
  *   B.prepare()		may sleep. An error refuses the switch; nothing has changed.
  *   A.transfer(OUT_OF), B.transfer(INTO)
  *				exclusive: once, with @object NULL, while nobody is in any function of the subsystem.
- *				If it ends a per-object switch, some objects are there already, and are to be left alone.
+ *				If it ends a per-object switch, some objects are there already: leave those alone.
  *				per-object: for each object, while nobody is in a call about it and new callers wait;
  *				called by one of those. May sleep if the subsystem's functions may. An error makes an
  *				exclusive switch fail, and an object keep its edition; what was done is undone.
