@@ -37,6 +37,8 @@ SELFTEST_MODULES = (
 """Those of the subsystem `selftest`, each behind those it needs."""
 
 LIVEPATCH = "dynamos_livepatch"
+"""The module that patches `target_value`: 7 more than its argument."""
+
 _LAST_TO_GO = (SUBSYSTEM, SELFTEST, TARGET, CORE)
 _SYSFS = Path("/sys/kernel/dynamos")
 

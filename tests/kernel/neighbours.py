@@ -13,10 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.kernel import guest
-from tests.kernel.guest import TRACING
-
-LIVEPATCH = "dynamos_livepatch"
-"""The module that patches `target_value`: 7 more than its argument."""
+from tests.kernel.guest import LIVEPATCH, TRACING
 
 _SYS_BPF = 321
 _MAP_CREATE, _MAP_LOOKUP, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
