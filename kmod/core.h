@@ -239,6 +239,7 @@ bool may_sleep_here(void);
 
 /* object.c: the first three in the context of calls. */
 u32 object_pick(struct subsystem *subsystem, struct dynamos_pass *pass);
+void object_done(struct subsystem *subsystem, const struct dynamos_pass *pass);
 void object_leave(struct subsystem *subsystem, struct dynamos_pass *pass);
 void object_born(struct subsystem *subsystem, struct dynamos_pass *pass, void *object);
 int objects_prepare(struct subsystem *subsystem);
@@ -249,6 +250,7 @@ bool objects_are_settled(const struct subsystem *subsystem);
 void objects_settle(struct subsystem *subsystem);
 bool objects_have_transfer(const struct subsystem *subsystem);
 bool objects_are_migrated(struct subsystem *subsystem);
+unsigned int objects_passes(const struct subsystem *subsystem);
 unsigned int objects_count(const struct subsystem *subsystem);
 void objects_free(struct subsystem *subsystem);
 
@@ -289,6 +291,7 @@ struct look {
 	unsigned int found;			/* threads: each is in one or more of the next four */
 	unsigned int gated;			/* threads in a wrapper */
 	unsigned int unpassed;			/* of these, how many did not come through the dispatch slot */
+	unsigned int strangers;			/* passes that the per-object switch under way has not decided about */
 	unsigned int before_gate;
 	unsigned int unreliable;
 	unsigned int named;			/* of the array below */

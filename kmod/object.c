@@ -15,8 +15,8 @@
  * the gates. Until then any old object may have one of them inside; and if existing objects are to keep their edition,
  * it is never reached. Objects that are born in the new edition have it from the first moment.
  *
- * A call about an old object that cannot be recorded, for want of memory, is counted, and unsettles all until it is
- * over.
+ * A call about an old object that cannot be recorded, for want of memory, is counted, and no object is at rest until it
+ * is over.
  *
  * An object is moved by the first call about it that finds it at rest, before that call goes on. Other calls about the
  * same object wait meanwhile.
@@ -56,9 +56,10 @@ struct objects {
 	bool keep;
 	bool may_sleep;
 
-	u32 session;			/* which per-object switch of this subsystem it is */
+	u32 session;			/* which per-object switch of this subsystem it is, from 1 on */
+	atomic64_t passes;		/* the session's number in the upper half, its passes in flight in the lower */
 
-	bool settled;			/* set by the switch's work, cleared by a call that could not be recorded */
+	bool settled;			/* set by the switch's work */
 	atomic_t unrecorded;		/* calls like that, now */
 	atomic_t count;			/* of records */
 	atomic_t old_calls;		/* recorded calls in the old edition */
@@ -128,10 +129,9 @@ static bool has_transfer(const struct objects *objects)
  * Nobody is in a call about the object, and none can begin: its record says that it is being moved. Without sleeping if
  * that is not allowed; then the bucket stays locked, and the others spin on it.
  */
-static bool move(struct subsystem *subsystem, struct bucket *bucket, struct record *record, unsigned long *flags)
+static bool move(struct objects *objects, struct bucket *bucket, struct record *record, unsigned long *flags)
 	__must_hold(&bucket->lock)
 {
-	struct objects *objects = subsystem->objects;
 	int err;
 
 	record->moving = true;
@@ -147,7 +147,6 @@ static bool move(struct subsystem *subsystem, struct bucket *bucket, struct reco
 		record->session = objects->session;
 		record->index = objects->new;
 	}
-	wake_up_all(&subsystem->gate_queue);
 	return !err;
 }
 
@@ -175,14 +174,14 @@ static void old_call(struct objects *objects, struct dynamos_pass *pass, struct 
 	pass->record = record;
 }
 
-/* The same, without a record: as long as it is inside, old objects are not settled. */
+/*
+ * The same, without a record: as long as it is inside, no object is at rest. Another call about the same object sees
+ * it, for both hold the bucket's lock.
+ */
 static void old_call_unrecorded(struct objects *objects, struct dynamos_pass *pass)
 {
 	pass->record = UNRECORDED;
 	atomic_inc(&objects->unrecorded);
-	/* Pairs with objects_settle(): either that sees this call, or is undone by it. */
-	smp_mb__after_atomic();
-	WRITE_ONCE(objects->settled, false);
 }
 
 /* May this call move an object? It may have to sleep for that. Asked with no lock held: under one nobody may. */
@@ -193,12 +192,12 @@ static bool may_move_here(const struct objects *objects)
 
 static bool is_at_rest(const struct objects *objects, const struct record *record)
 {
-	return READ_ONCE(objects->settled) && !(record && record->calls);
+	return READ_ONCE(objects->settled) && !atomic_read(&objects->unrecorded) && !(record && record->calls);
 }
 
 /* An object that has not got the new edition yet. Caller holds the bucket's lock. Return: the edition's number. */
 static u32 pick_old(struct subsystem *subsystem, struct dynamos_pass *pass, struct bucket *bucket,
-		    struct record *record, bool may_move, unsigned long *flags)
+		    struct record *record, bool may_move, bool *moved, unsigned long *flags)
 {
 	struct objects *objects = subsystem->objects;
 	bool at_rest = may_move && is_at_rest(objects, record);
@@ -213,8 +212,11 @@ static u32 pick_old(struct subsystem *subsystem, struct dynamos_pass *pass, stru
 		}
 		record_add(objects, bucket, record, pass->object, objects->old);
 	}
-	if (at_rest && move(subsystem, bucket, record, flags))
-		return objects->new;
+	if (at_rest) {
+		*moved = objects->may_sleep;
+		if (move(objects, bucket, record, flags))
+			return objects->new;
+	}
 	old_call(objects, pass, record);
 	return objects->old;
 }
@@ -249,6 +251,7 @@ static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 	bool may_move = may_move_here(objects);
 	struct record *record;
 	unsigned long flags;
+	bool moved = false;
 	u32 index;
 
 	spin_lock_irqsave(&bucket->lock, flags);
@@ -258,18 +261,59 @@ static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 	else if (has_new(objects, record))
 		index = objects->new;
 	else
-		index = pick_old(subsystem, pass, bucket, record, may_move, &flags);
+		index = pick_old(subsystem, pass, bucket, record, may_move, &moved, &flags);
 	if (index < DYNAMOS_MAX_EDITIONS && pass->function->traits->role == DYNAMOS_DEATH)
 		forget(objects, bucket, pass->object);
 	spin_unlock_irqrestore(&bucket->lock, flags);
+	/* Others may have waited for this call to move it. */
+	if (moved)
+		wake_up_all(&subsystem->gate_queue);
 	return index;
 }
 
-/* The record is made before the object: one that is born in the new edition must not be taken for an old one. */
+/*
+ * The record is made before the object: one that is born in the new edition must not be taken for an old one. Without
+ * sleeping: until it is counted in there, nothing else keeps the edition that this call is sent to.
+ */
 static u32 pick_birth(struct objects *objects, struct dynamos_pass *pass)
 {
-	pass->record = record_new(may_sleep_here() ? GFP_KERNEL : GFP_ATOMIC);
+	pass->record = record_new(GFP_ATOMIC);
 	return pass->record ? objects->new : objects->old;
+}
+
+/* A pass is of the session that decided about it; nothing sleeps in between, so that this is still the same. */
+static void count_pass(struct objects *objects, struct dynamos_pass *pass)
+{
+	pass->session = atomic64_inc_return(&objects->passes) >> 32;
+}
+
+static void uncount_pass(struct objects *objects, const struct dynamos_pass *pass)
+{
+	s64 passes = atomic64_read(&objects->passes);
+
+	while (pass->session == passes >> 32 && !atomic64_try_cmpxchg(&objects->passes, &passes, passes - 1))
+		;
+}
+
+/* Passes in flight that were decided about by the switch that is under way. While nobody moves, an exact number. */
+unsigned int objects_passes(const struct subsystem *subsystem)
+{
+	return subsystem->objects ? (u32)atomic64_read(&subsystem->objects->passes) : 0;
+}
+
+static u32 pick_by_object(struct subsystem *subsystem, struct dynamos_pass *pass)
+{
+	struct objects *objects = subsystem->objects;
+	u32 index;
+
+	for (;;) {
+		index = try_pick(subsystem, pass);
+		if (index < DYNAMOS_MAX_EDITIONS)
+			return index;
+		atomic_inc(&subsystem->held);
+		wait_event(subsystem->gate_queue, !is_moving(objects, pass->object));
+		atomic_dec(&subsystem->held);
+	}
 }
 
 /**
@@ -285,17 +329,19 @@ u32 object_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 	u32 index;
 
 	if (pass->function->traits->role == DYNAMOS_BIRTH)
-		return pick_birth(objects, pass);
-	if (!pass->object)
-		return objects->old;
-	for (;;) {
-		index = try_pick(subsystem, pass);
-		if (index < DYNAMOS_MAX_EDITIONS)
-			return index;
-		atomic_inc(&subsystem->held);
-		wait_event(subsystem->gate_queue, !is_moving(objects, pass->object));
-		atomic_dec(&subsystem->held);
-	}
+		index = pick_birth(objects, pass);
+	else if (!pass->object)
+		index = objects->old;
+	else
+		index = pick_by_object(subsystem, pass);
+	count_pass(objects, pass);
+	return index;
+}
+
+/* The call that object_pick() decided about has returned. */
+void object_done(struct subsystem *subsystem, const struct dynamos_pass *pass)
+{
+	uncount_pass(subsystem->objects, pass);
 }
 
 /* A call that object_pick() gave a record, and that was no birth, has returned. */
@@ -372,12 +418,16 @@ void objects_begin(struct subsystem *subsystem, struct edition *from, struct edi
 	objects->may_sleep = subsystem->def->traits->may_sleep;
 	objects->settled = false;
 	objects->session++;
+	atomic64_set(&objects->passes, (s64)objects->session << 32);
 }
 
 void objects_keep(struct subsystem *subsystem, bool keep)
 {
 	lockdep_assert_held(&dynamos_lock);
 	subsystem->objects->keep = keep;
+	/* Where nothing is to be moved, those that have changed are not on record, and must not go back. */
+	if (keep && has_transfer(subsystem->objects))
+		WRITE_ONCE(subsystem->objects->settled, false);
 }
 
 /* Is it known already that nobody is inside unrecorded? */
@@ -393,10 +443,6 @@ void objects_settle(struct subsystem *subsystem)
 
 	lockdep_assert_held(&dynamos_lock);
 	WRITE_ONCE(objects->settled, true);
-	/* Pairs with old_call_unrecorded(). */
-	smp_mb();
-	if (atomic_read(&objects->unrecorded))
-		WRITE_ONCE(objects->settled, false);
 }
 
 /* May the mode be left only by an exclusive switch, which moves all that is left? */
@@ -410,7 +456,8 @@ bool objects_are_migrated(struct subsystem *subsystem)
 {
 	struct objects *objects = subsystem->objects;
 
-	return READ_ONCE(objects->settled) && !has_transfer(objects) && !atomic_read(&objects->old_calls);
+	return READ_ONCE(objects->settled) && !has_transfer(objects) && !atomic_read(&objects->unrecorded) &&
+	       !atomic_read(&objects->old_calls);
 }
 
 unsigned int objects_count(const struct subsystem *subsystem)

@@ -208,6 +208,8 @@ void dynamos_pass_end(struct dynamos_pass *pass, void *born)
 	struct function *function = pass->function->core;
 	struct subsystem *subsystem = function->subsystem;
 
+	if (pass->session)
+		object_done(subsystem, pass);
 	if (!pass->record)
 		return;
 	if (pass->function->traits->role == DYNAMOS_BIRTH)
@@ -231,6 +233,9 @@ unsigned long dynamos_choose(const struct dynamos_function *def, const unsigned 
 	struct scope *scope;
 	u32 index;
 
+	/* Its death of objects must not be missed, and is decided about there, once. */
+	if (def->traits->role == DYNAMOS_DEATH)
+		return READ_ONCE(def->entries[DYNAMOS_SLOT_DISPATCH]);
 	rcu_read_lock();
 	scope = rcu_dereference(function->subsystem->scope);
 	if (scope && scope_has(scope, def, arguments))
@@ -238,7 +243,6 @@ unsigned long dynamos_choose(const struct dynamos_function *def, const unsigned 
 	else
 		index = READ_ONCE(route->base);
 	rcu_read_unlock();
-	/* By the table, not by function->wrappers: what the table leads to the dispatch slot must go there. */
 	return READ_ONCE(def->entries[index]);
 }
 EXPORT_SYMBOL_GPL(dynamos_choose);

@@ -172,6 +172,8 @@ static int edition_add(struct dynamos_edition *def, struct request *request)
 		edition_route(def, true);
 		edition_unpublish(edition);
 		places_update(subsystem);
+		/* Calls that end objects have been looking at the list. */
+		synchronize_rcu();
 		kobject_put(&edition->kobj);
 		return err;
 	}

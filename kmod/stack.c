@@ -335,6 +335,7 @@ static int look_stopped(void *data)
 		read_stack(looker->subsystem, looker->places, task, &reading);
 		look_take(looker, task, &reading);
 	}
+	looker->look->strangers = passes_in_flight(looker->subsystem) - objects_passes(looker->subsystem);
 	return 0;
 }
 
@@ -426,6 +427,8 @@ void look_remember(struct subsystem *subsystem, const struct look *look)
 	lockdep_assert_held(&dynamos_lock);
 	WRITE_ONCE(subsystem->before_gate, look->before_gate);
 	WRITE_ONCE(subsystem->unreliable, look->unreliable);
+	if (subsystem->gated && (look->before_gate || look->unreliable))
+		queue_delayed_work(dynamos_queue, &subsystem->looking, LOOKING_MIN);
 }
 
 static void looking_work(struct work_struct *work)

@@ -70,6 +70,12 @@ u32 edition_modes(const struct edition *edition)
 	return modes;
 }
 
+/* A switch by which data has to be moved could be ended only by an exclusive one. */
+static bool may_transfer(const struct transaction *transaction)
+{
+	return active_edition(transaction->subsystem)->def->traits->transfer || transaction->to->def->traits->transfer;
+}
+
 static u32 modes_now(const struct transaction *transaction)
 {
 	struct subsystem *subsystem = transaction->subsystem;
@@ -78,13 +84,18 @@ static u32 modes_now(const struct transaction *transaction)
 
 	if (partial)
 		modes &= edition_modes(partial);
-	/* Some objects have been moved, and some have not: that can be finished or taken back, and no more. */
-	if (subsystem->per_object && objects_have_transfer(subsystem)) {
+	if (!subsystem->def->traits->may_sleep && may_transfer(transaction))
+		modes &= ~DYNAMOS_PER_OBJECT;
+	if (!subsystem->per_object)
+		return modes;
+	/* Object by object, they can only go on to where they are going. */
+	if (transaction->to != partial)
+		modes &= ~DYNAMOS_PER_OBJECT;
+	/* Some have been moved, and some have not: that can be finished or taken back, and no more. */
+	if (objects_have_transfer(subsystem)) {
 		bool is_one = transaction->to == partial || transaction->to == active_edition(subsystem);
 
 		modes &= is_one ? DYNAMOS_EXCLUSIVE | DYNAMOS_PER_OBJECT : 0;
-		if (transaction->to != partial)
-			modes &= ~DYNAMOS_PER_OBJECT;
 	}
 	return modes;
 }
@@ -100,6 +111,8 @@ static void explain_mode(const struct transaction *transaction)
 		request_reason(request, "functions of %s may be called where sleeping is not allowed", name);
 	else if (transaction->mode == MODE_PER_OBJECT && !has_objects(subsystem))
 		request_reason(request, "no call of %s is known to be about an object", name);
+	else if (subsystem->per_object && transaction->mode == MODE_PER_OBJECT)
+		request_reason(request, "a per-object switch of %s is under way to another edition", name);
 	else if (subsystem->per_object && objects_have_transfer(subsystem))
 		request_reason(request, "objects of %s are being moved: mode=exclusive can end it or undo it", name);
 	else
@@ -560,7 +573,7 @@ static bool nobody_is_unrecorded(struct subsystem *subsystem)
 	if (!look)
 		return false;
 	look_remember(subsystem, look);
-	none = !look->unpassed && !look->before_gate && !look->unreliable;
+	none = !look->unpassed && !look->strangers && !look->before_gate && !look->unreliable;
 	kfree(look);
 	return none;
 }

@@ -261,6 +261,7 @@ struct dynamos_pass {
 	void *object;			/* that the call is about; NULL: none */
 	void *record;			/* the core's own, for the way back */
 	u32 index;			/* of the edition that was chosen */
+	u32 session;			/* of the per-object switch by which it was; 0: by none */
 };
 
 /* Around a call through a dispatch slot; not for authors. Sleep only where the caller may. */
