@@ -148,6 +148,7 @@ struct subsystem {
 	enum hold hold;				/* written by the transaction; every pass reads it, see pass.c */
 	wait_queue_head_t gate_queue;		/* who waits for hold or an object to change */
 	atomic_t held;				/* how many those are */
+	const struct task_struct *switcher;	/* who holds callers now; passes itself */
 	const struct dynamos_function *unfit;	/* set by a caller that should have waited and may not */
 
 	struct places __rcu *places;		/* where its text is; written with dynamos_lock */

@@ -121,8 +121,10 @@ void dynamos_leaving(const struct dynamos_edition *def)
 	struct edition *edition = def->core;
 	unsigned long flags;
 
-	spin_lock_irqsave(&edition->last_lock, flags);
-	edition->last_ns = ktime_get_ns();
+	/* In an NMI that came into these lines, somebody else is the last. */
+	if (!spin_trylock_irqsave(&edition->last_lock, flags))
+		return;
+	edition->last_ns = ktime_get_mono_fast_ns();
 	edition->last_pid = current->pid;
 	memcpy(edition->last_comm, current->comm, TASK_COMM_LEN);
 	spin_unlock_irqrestore(&edition->last_lock, flags);

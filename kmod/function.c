@@ -179,8 +179,9 @@ static void function_ungate(struct function *function)
 	const char *backend = gate_backend(function->gate);
 
 	if (gate_remove(function->gate)) {
-		/* The kernel still calls the gate: its text, the subsystem's module, must never go. */
+		/* The kernel still calls the gate: it, and its text, the subsystem's module, must never go. */
 		__module_get(function->subsystem->def->owner);
+		function->gate = NULL;
 		return;
 	}
 	show_state(function);

@@ -295,6 +295,8 @@ int gate_remove(struct gate *gate)
 	if (WARN(err, "dynamos: %s: its gate could not be taken out (%d)\n", gate->function->name, err))
 		return err;
 	gate->backend = BACKEND_AUTO;
+	/* Or ftrace, when it is switched off, would refuse the next attempt as if somebody held the entry. */
+	gate->ftrace.flags &= ~FTRACE_OPS_FL_PERMANENT;
 	return 0;
 }
 

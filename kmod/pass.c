@@ -26,6 +26,7 @@
 void pass_hold(struct subsystem *subsystem)
 {
 	WRITE_ONCE(subsystem->unfit, NULL);
+	WRITE_ONCE(subsystem->switcher, current);
 	WRITE_ONCE(subsystem->hold, HOLD_OPEN);
 	/* Pairs with the barrier in dynamos_pass_begin(): say so before looking at the counters. */
 	smp_mb();
@@ -77,6 +78,7 @@ void pass_release(struct subsystem *subsystem)
 {
 	/* Release: who sees it sees what is active. */
 	smp_store_release(&subsystem->hold, HOLD_NONE);
+	WRITE_ONCE(subsystem->switcher, NULL);
 	wake_up_all(&subsystem->gate_queue);
 }
 
@@ -144,6 +146,9 @@ static void refuse_to_wait(struct subsystem *subsystem, const struct dynamos_fun
 
 static void wait_at_gate(struct subsystem *subsystem, const struct dynamos_function *function)
 {
+	/* Whoever makes the switch would wait for itself. */
+	if (current == READ_ONCE(subsystem->switcher))
+		return;
 	if (!may_sleep_here()) {
 		if (!is_inside(subsystem, function))
 			refuse_to_wait(subsystem, function);

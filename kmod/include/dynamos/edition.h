@@ -197,6 +197,8 @@ enum dynamos_transfer {
  *   B.abort()			may sleep. Instead of commit(), when prepare() had agreed.
  *   A.retire()			may sleep. Nobody is in A any more; it can become active again.
  *
+ * transfer() must not wait for a lock that a caller of the subsystem's functions may hold, nor call those functions.
+ *
  * @handler decides, in mode scoped with scope=handler, whether a call gets this edition. It runs in the context of the
  * function's callers, before the call, and must not sleep or call a function of the same subsystem.
  */
