@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Orders of a gate and another at one entry: docs/consistency.md has the table.
+"""Every order of a gate and another at one entry: docs/consistency.md has the table.
 
 Either both work, and count the same calls, or who comes second is refused; in the end the
 kernel's text is as it was.
@@ -7,6 +7,7 @@ kernel's text is as it was.
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from typing import ClassVar, Protocol
 import pytest
 
 from tests.kernel import guest
-from tests.kernel.control import Controlled
+from tests.kernel.control import Controlled, Follower
 from tests.kernel.neighbours import Program, ebpf, function_tracer, kprobe, kretprobe, livepatch
 from tests.kernel.target import Target, parameter
 
@@ -271,6 +272,25 @@ def both_work(place: Place, comes: Comes, backend: str, first: str, leaves: str)
             counts_are_exact_ungated(place, neighbour)
 
 
+def gate_is_refused(place: Place, answer: str, *words: str) -> None:
+    """Prove that no gate can be installed, that an event says why, and that nothing is left."""
+    before = guest.enabled_functions()
+    edition, module = next(iter(place.editions.items()))
+    with Follower() as events:
+        assert guest.answer(lambda: guest.insert(module)) == answer
+        told = events.read()
+    [refused] = [event for event in told if event.name == "refused"]
+    assert refused.fields["command"] == f"load {place.subsystem.name}/{edition}"
+    assert (refused.fields["by"], refused.fields["errno"]) == ("0", str(getattr(errno, answer)))
+    for word in words:
+        assert word in refused.fields["reason"]
+    names = [event.name for event in told]
+    assert names.count("gated") == names.count("ungated")
+    assert "loaded" not in names
+    assert guest.enabled_functions() == before
+    assert place.is_untouched_by_us()
+
+
 # ---------------------------------------------------------------- kprobe, kretprobe, the tracer
 
 
@@ -296,6 +316,19 @@ def test_ebpf_and_a_gate_of_ftrace_both_work(
 
 @only_direct
 @each_program
+def test_a_direct_gate_is_refused_behind_ebpf(pipes: Pipes, backend: str, at: str) -> None:
+    with ebpf(pipes.function, at) as program:
+        gate_is_refused(pipes, "EBUSY", pipes.function, "held by eBPF")
+        counts_are_exact_ungated(pipes, program)
+        with guest.backend("auto"), pipes.gates("ftrace"):
+            counts_are_exact(pipes, program)
+        counts_are_exact_ungated(pipes, program)
+    with pipes.gates(backend):
+        counts_are_exact(pipes, Nobody())
+
+
+@only_direct
+@each_program
 def test_ebpf_is_refused_behind_a_direct_gate(pipes: Pipes, backend: str, at: str) -> None:
     with Program(pipes.function, at) as program:
         with pipes.gates(backend):
@@ -309,6 +342,15 @@ def test_ebpf_is_refused_behind_a_direct_gate(pipes: Pipes, backend: str, at: st
 
 
 # ------------------------------------------------------------------------------------ livepatch
+
+
+def test_a_gate_is_refused_behind_a_livepatch(values: Values, backend: str) -> None:
+    with livepatch():
+        assert Target().result("value 3") == values.PATCHED
+        gate_is_refused(values, "EBUSY", values.function, "livepatch")
+        assert Target().result("value 3") == values.PATCHED
+    with values.gates(backend):
+        counts_are_exact(values, Nobody())
 
 
 def test_a_livepatch_is_refused_behind_a_gate(values: Values, backend: str) -> None:
@@ -325,6 +367,17 @@ def test_a_livepatch_is_refused_behind_a_gate(values: Values, backend: str) -> N
 
 
 # ------------------------------------------------------------------------ kernel.ftrace_enabled
+
+
+@pytest.mark.usefixtures("enabled_again")
+def test_no_gate_while_ftrace_is_off_and_one_again_afterwards(values: Values, backend: str) -> None:
+    SYSCTL.write_text("0")
+    gate_is_refused(values, "EAGAIN", values.function, "ftrace_enabled")
+    counts_are_exact_ungated(values, Nobody())
+    SYSCTL.write_text("1")
+    assert values.is_untouched_by_us()
+    with values.gates(backend):
+        counts_are_exact(values, Nobody())
 
 
 @pytest.mark.usefixtures("enabled_again")
@@ -355,9 +408,14 @@ def shares_are_exact(place: Place, neighbour: Neighbour) -> None:
     place.subsystem.switch("original", "mode=concurrent")
 
 
-@only_direct
 @pytest.mark.parametrize("comes", [kprobe, kretprobe])
 def test_exclusive_and_scoped_beside_a_probe(values: Values, backend: str, comes: Comes) -> None:
     with values.gates(backend), comes(values.function) as probe:
         shares_are_exact(values, probe)
         counts_are_exact(values, probe, "mode=exclusive", "timeout_ms=10000")
+
+
+@only_ftrace
+def test_exclusive_beside_fexit(pipes: Pipes, backend: str) -> None:
+    with pipes.gates(backend), ebpf(pipes.function, "fexit") as program:
+        counts_are_exact(pipes, program, "mode=exclusive", "timeout_ms=10000")
