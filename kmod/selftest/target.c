@@ -142,6 +142,11 @@ static int run_release(const struct arguments *arguments, char *out, size_t size
 	return ret ?: say_number(out, size, 0);
 }
 
+static int run_flipping(const struct arguments *arguments, char *out, size_t size)
+{
+	return say_number(out, size, target_flipping());
+}
+
 static int run_waiting(const struct arguments *arguments, char *out, size_t size)
 {
 	return say_number(out, size, target_waiting());
@@ -210,6 +215,7 @@ static const struct command {
 	{ "block", run_block, 1 },
 	{ "release", run_release, 0, 1 },
 	{ "waiting", run_waiting },
+	{ "flipping", run_flipping },
 	{ "wrong", run_wrong },
 	{ "atomic", run_atomic, 1 },
 	{ "flip20", run_flip20, 1, 0, 1 },

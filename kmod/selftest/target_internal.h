@@ -18,6 +18,7 @@ int target_destroy(long key);
 int target_release(long key);
 void target_release_all(void);
 int target_waiting(void);
+int target_flipping(void);
 int target_wrong(void);
 void target_destroy_all(void);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Commands of dynamos_target that call a gated function many times. */
+#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
@@ -18,6 +19,9 @@
 
 #define TARGET_FLIP_NAME(number) target_flip_##number
 static int (*const flips[])(void) = { TARGET_FLIPS(TARGET_FLIP_NAME, TARGET_COMMA) };
+
+/* Runs that have called all the functions, and go on. */
+static atomic_t flipping;
 
 /*
  * The functions take turns, so that each call is of another one than the call before. After one of them was entered in
@@ -47,6 +51,7 @@ void target_run_flips(unsigned int ms, enum target_direction direction, struct t
 {
 	unsigned long end = jiffies + msecs_to_jiffies(ms);
 	unsigned long changes;
+	bool counted = false;
 	int i;
 
 	do {
@@ -55,8 +60,19 @@ void target_run_flips(unsigned int ms, enum target_direction direction, struct t
 			flip_once(run, direction);
 		if (run->changes != changes)
 			end = nearer_end(run, direction, end);
-		cond_resched();
+		if (!counted)
+			atomic_inc(&flipping);
+		counted = true;
+		/* Not cond_resched(): a livepatch that comes rewrites its calls, and an emulated CPU can trip over that. */
+		if (need_resched())
+			schedule();
 	} while (time_before(jiffies, end) && !fatal_signal_pending(current));
+	atomic_dec(&flipping);
+}
+
+int target_flipping(void)
+{
+	return atomic_read(&flipping);
 }
 
 struct interrupts {

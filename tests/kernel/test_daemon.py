@@ -167,8 +167,8 @@ def test_wrong_names_leave_the_kernel_untouched() -> None:
     assert (wrong.returncode, "bogus" in one_line(wrong.stderr)) == (INVALID, True)
     wrong = ctl("switch", "bogus", "original")
     assert (wrong.returncode, "bogus" in one_line(wrong.stderr)) == (INVALID, True)
-    refused = ctl("switch", "readahead", "random", "--mode", "exclusive")
-    assert (refused.returncode, "exclusive" in one_line(refused.stderr)) == (REFUSED, True)
+    refused = ctl("switch", "readahead", "random", "--mode", "per-object")
+    assert (refused.returncode, "about an object" in one_line(refused.stderr)) == (REFUSED, True)
     assert (control.switches(), control.active()) == (before, "original")
 
 

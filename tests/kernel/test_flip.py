@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -41,18 +40,13 @@ def flip(backend: str) -> Iterator[control.Controlled]:
         guest.remove_when_free(name)
 
 
-def is_running(caller: Caller) -> bool:
-    """Tell whether a caller has used the processor in the kernel for a while."""
-    fields = Path("/proc", str(caller.pid), "stat").read_text().rpartition(")")[2].split()
-    return int(fields[12]) >= os.sysconf("SC_CLK_TCK") // 10
-
-
 def run_until_flipped(subsystem: control.Controlled, to: str, direction: str) -> None:
     """Flip under callers, each of whom runs on for a moment after it has seen the change."""
     with ExitStack() as stack:
         argument = f"flip20 {RUN_MS} {direction}"
         callers = [stack.enter_context(Caller(argument)) for _ in range(CALLERS)]
-        guest.wait_until(lambda: all(map(is_running, callers)), "all callers are calling")
+        flipping = partial(Target().result, "flipping")
+        guest.wait_until(lambda: flipping() == CALLERS, "all callers are calling")
         subsystem.switch(to)
         for caller in callers:
             result = caller.wait()
