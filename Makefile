@@ -62,7 +62,7 @@ bench: setup ## Count what a gated call costs, in instructions, on each of KERNE
 	@$(PY) -m bench $(KERNELS)
 
 .PHONY: test
-test: test-unit test-kernel bench ## Run every test: here, in a VM of each of KERNELS; then bench
+test: test-unit test-kernel bench ## Run the tests: here, in a VM of each of KERNELS; then bench
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no kernel module
