@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest -p tests.vm.noskip
 # The guest's command reaches the shell as it was typed: make expands no `$` in it.
 export VM_CMD := $(value CMD)
 unexport CMD
-VM_VARIABLES := KERNEL VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND QEMU_OPTS MODULES
+VM_VARIABLES := KERNEL VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
 export $(VM_VARIABLES)
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ import sys
 
 from tests.vm.common import HarnessError, say
 from tests.vm.disk import Disk, parse_size
-from tests.vm.vm import Settings, Vm, exit_on_signals
+from tests.vm.vm import TCG_THREADS, Settings, Vm, exit_on_signals
 
 # Host variables that the guest's command sees; anything named DYNAMOS_* as well.
 _PASSED = ("CI", "PYTEST_ADDOPTS", "TERM")
@@ -30,6 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--disk-bps", default=env("DISK_BPS") or "0", help="e.g. 8M")
     parser.add_argument("--disk-iops", type=int, default=int(env("DISK_IOPS") or 0))
     parser.add_argument("--append", default=env("APPEND", ""), help="kernel command line")
+    parser.add_argument(
+        "--tcg",
+        default=env("TCG") or TCG_THREADS[0],
+        metavar="|".join(TCG_THREADS),
+        help="emulated CPUs take turns, or have a host thread each (see tests/vm/README.md)",
+    )
     parser.add_argument("--qemu-opts", default=env("QEMU_OPTS", ""))
     parser.add_argument(
         "--no-modules",
@@ -58,6 +64,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         disk=disk,
         build_modules=not args.no_modules,
         append=args.append,
+        tcg=args.tcg,
         qemu_options=tuple(shlex.split(args.qemu_opts)),
         environment=passed,
     )

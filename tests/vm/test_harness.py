@@ -119,3 +119,9 @@ def test_a_skip_fails_in_ci_only(
     assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == failed
     assert outcomes["xfailed"] == 1
     assert outcomes["passed"] == 1
+
+
+def test_emulated_cpus_must_be_run_in_a_way_that_qemu_knows() -> None:
+    with pytest.raises(HarnessError, match="TCG=both") as caught:
+        vm.Vm(vm.Settings(tcg="both"))
+    assert caught.value.status == EXIT_USAGE

@@ -25,6 +25,7 @@ from tests.vm.common import (
     CACHE,
     EXIT_TIMEOUT,
     EXIT_UNSUPPORTED,
+    EXIT_USAGE,
     PROJECT,
     HarnessError,
     say,
@@ -55,6 +56,12 @@ _UNUSED_DRIVERS = (
     "psmouse,serio_raw,sg,sr_mod,"
     "aesni_intel,crct10dif_pclmul,ghash_clmulni_intel,sha1_ssse3,sha256_ssse3,sha512_ssse3"
 )
+# How QEMU runs emulated CPUs: `single` has them take turns, `multi` gives each a host thread.
+# With `multi`, a CPU can go on executing an int3 that another one has already patched away: QEMU
+# drops its translation of the old bytes before it stores the new ones, and a CPU that translates
+# in between keeps the old ones. The kernel then dies of an `Oops: int3` where it patches its own
+# text (static keys, static calls, ftrace) under load; see README.md here for how to see it.
+TCG_THREADS = ("single", "multi")
 _GRACE_SECONDS = 5
 _CONSOLE_TAIL = 60
 
@@ -70,6 +77,7 @@ class Settings:
     disk: Disk | None = None
     build_modules: bool = True
     append: str = ""
+    tcg: str = "single"
     qemu_options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -112,6 +120,8 @@ class Vm:
 
     def __init__(self, settings: Settings) -> None:
         """Check the machine and get the kernel and its modules ready."""
+        if settings.tcg not in TCG_THREADS:
+            raise HarnessError(f"TCG={settings.tcg}: single or multi", EXIT_USAGE)
         _check_tools()
         self.settings = settings
         self.kernel = kernels.get(settings.kernel)
@@ -222,6 +232,8 @@ class Vm:
     def _qemu(self, run_dir: Path) -> list[str]:
         """End the command line with QEMU's own options, which virtme wants last."""
         options = ["-serial", f"file:{run_dir}/console.log"]
+        if not kvm_usable():
+            options += ["-accel", f"tcg,thread={self.settings.tcg}"]
         if self.settings.disk:
             options += self.settings.disk.qemu_options(run_dir / "disk.img")
         return ["--qemu-opts", *options, *self.settings.qemu_options]
