@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +11,8 @@ from typing import Self
 
 from dynamosd.kmod import Event, Kmod, parse_event
 from dynamosd.model import EditionState, Subsystem
-from tests.kernel.guest import EDITIONS, PATIENCE, REPLACES, wait_until
+from tests.kernel.child import Child
+from tests.kernel.guest import EDITIONS, REPLACES, wait_until
 
 DEVICE = Path("/dev/dynamos")
 SYSFS = Path("/sys/kernel/dynamos")
@@ -38,43 +37,17 @@ def command(line: bytes | str) -> None:
         os.close(fd)
 
 
-class Commander:
-    """Another process that writes one command. It is killed at the end of the block."""
+class Commander(Child):
+    """Another process that writes one command."""
 
     def __init__(self, line: str) -> None:
         """Start it; it may not have come to writing yet."""
-        argv = ["sh", "-c", 'printf %s "$2" > "$1"', "commander", str(DEVICE), line]
-        self._process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-        self.pid = self._process.pid
-
-    def __enter__(self) -> Self:
-        """Let it live for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it, wherever it is."""
-        self._process.kill()
-        self._process.communicate()
+        super().__init__("sh", "-c", 'printf %s "$2" > "$1"', "commander", str(DEVICE), line)
 
     def is_writing(self) -> bool:
         """Whether it is asleep in the write: the module takes its time."""
         path = Path("/proc", str(self.pid), "stack")
         return "device_write" in path.read_text()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; returns when it has ended."""
-        self._process.send_signal(number)
-        self._process.communicate(timeout=PATIENCE)
-
-    def wait(self) -> None:
-        """Wait until the command has been carried out, well."""
-        _, complaint = self._process.communicate(timeout=PATIENCE)
-        assert self._process.returncode == 0, complaint
 
 
 class Controlled:

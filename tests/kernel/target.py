@@ -9,15 +9,13 @@ test alive.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.kernel import guest
+from tests.kernel.child import Child
 
 DEVICE = Path("/dev/dynamos_target")
 FIRST_VALUE = 100
@@ -61,50 +59,20 @@ class Target:
         return self.result("waiting")
 
 
-class Caller:
-    """Another process that carries out one command. It is killed at the end of the block."""
+class Caller(Child):
+    """Another process that carries out one command."""
 
     def __init__(self, command: str) -> None:
         """Start it; it may not have come to the call yet."""
-        self.command = command
-        argv = ["sh", "-c", _CALL, "caller", str(DEVICE), command]
-        self._process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.pid = self._process.pid
-
-    def __enter__(self) -> Self:
-        """Let it live for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it, wherever it is."""
-        self._process.kill()
-        self._process.communicate()
-
-    def is_over(self) -> bool:
-        """Whether its call has ended, one way or the other."""
-        return self._process.poll() is not None
+        super().__init__("sh", "-c", _CALL, "caller", str(DEVICE), command)
 
     def wait(self) -> dict[str, int]:
         """Wait for its end, and give its result."""
-        out, complaint = self._process.communicate(timeout=guest.PATIENCE)
-        assert self._process.returncode == 0, f"{self.command}: {complaint}"
-        return _parse(out)
+        return _parse(self.output())
 
     def result(self) -> int:
         """Wait for its end, and give the one result that it has."""
         return self.wait()["result"]
-
-    def kill(self) -> None:
-        """Kill it; returns when it is dead."""
-        self._process.kill()
-        self._process.communicate(timeout=guest.PATIENCE)
 
 
 @contextmanager

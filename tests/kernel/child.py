@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Another process, which does one thing and lives no longer than a block."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from types import TracebackType
+from typing import Self
+
+from tests.kernel import guest
+
+
+class Child:
+    """Such a process. It is killed at the end of the block, wherever it is."""
+
+    def __init__(self, *argv: str) -> None:
+        """Start it."""
+        self._argv = argv
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+
+    def __enter__(self) -> Self:
+        """Let it live for the length of a block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.communicate()
+
+    def is_over(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return self.process.poll() is not None
+
+    def output(self, said: str = "") -> str:
+        """Say something to it, wait until it has ended, well, and give what it has printed."""
+        out, complaint = self.process.communicate(said, timeout=guest.PATIENCE)
+        assert self.process.returncode == 0, f"{self._argv}: {complaint}"
+        return out
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; returns when it has ended."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=guest.PATIENCE)
+
+    def kill(self) -> None:
+        """Kill it; returns when it is dead."""
+        self.signal(signal.SIGKILL)
