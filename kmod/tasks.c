@@ -115,14 +115,15 @@ static void drop(struct tasks *tasks, const struct task_struct *task)
 
 /* ------------------------------------------------------------------------------------------------ the tracepoints */
 
-static void task_forks(void *data, struct task_struct *parent, struct task_struct *child)
+/* In the parent, for each way to make a task: processes and threads, and the kernel's own for io_uring and vhost. */
+static void task_is_made(void *data, struct task_struct *child, unsigned long clone_flags)
 {
 	struct tasks *tasks;
 	unsigned long flags;
 
 	spin_lock_irqsave(&tasks_lock, flags);
 	list_for_each_entry(tasks, &all_tasks, list)
-		if (tasks_has(tasks, parent))
+		if (tasks_has(tasks, current))
 			add(tasks, child);
 	spin_unlock_irqrestore(&tasks_lock, flags);
 }
@@ -143,7 +144,7 @@ static struct {
 	void *probe;
 	struct tracepoint *point;		/* NULL: not in this kernel */
 } probes[] = {
-	{ "sched_process_fork", task_forks },
+	{ "task_newtask", task_is_made },
 	{ "sched_process_free", task_is_freed },
 };
 

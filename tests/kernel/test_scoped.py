@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 
 from dynamosd.model import EditionState
 from tests.kernel import guest
+from tests.kernel.child import Child
 from tests.kernel.control import Controlled, Follower
 from tests.kernel.guest import SELFTEST_B
 from tests.kernel.target import Target, gather
@@ -176,6 +178,16 @@ def test_a_process_and_its_children_and_no_stranger(selftest: Controlled) -> Non
     assert here() == "original"
     with Worker() as late:
         assert by(late) == "original"
+
+
+def test_a_thread_that_the_kernel_makes_for_a_process(selftest: Controlled) -> None:
+    with (
+        Child(sys.executable, "-m", "tests.kernel.uring") as inside,
+        Child(sys.executable, "-m", "tests.kernel.uring") as outside,
+    ):
+        scope(selftest, "b", f"task:{inside.pid}")
+        results = [each.output("value 3\n") for each in (inside, outside)]
+    assert results == ["result=1004\n", "result=4\n"]
 
 
 def test_all_threads_of_a_process(selftest: Controlled) -> None:
