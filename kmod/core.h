@@ -28,6 +28,7 @@
 #ifndef _DYNAMOS_CORE_H
 #define _DYNAMOS_CORE_H
 
+#include <linux/hrtimer.h>
 #include <linux/kobject.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -145,7 +146,8 @@ struct subsystem {
 	u64 migration_ns;			/* dynamos_lock; when it began */
 	unsigned long migration_wait;		/* of the work alone, but for the start: jiffies until it looks again */
 
-	enum hold hold;				/* written by the transaction; every pass reads it, see pass.c */
+	enum hold hold;				/* written by the transaction and hold_timer; passes read it, see pass.c */
+	struct hrtimer hold_timer;		/* opens the gate, whatever has become of the transaction */
 	wait_queue_head_t gate_queue;		/* who waits for hold or an object to change */
 	atomic_t held;				/* how many those are */
 	const struct task_struct *switcher;	/* who holds callers now; passes itself */
@@ -204,12 +206,14 @@ int gate_install(struct gate *gate, struct request *request);
 int gate_remove(struct gate *gate);
 const char *gate_backend(const struct gate *gate);
 unsigned long gate_site(const struct gate *gate);
+unsigned long gate_cold(const struct gate *gate);
 
 /* drain.c */
 unsigned long counts_entered(const struct dynamos_counts __percpu *counts);
 unsigned long counts_in_flight(const struct dynamos_counts __percpu *counts);
 unsigned long edition_in_flight(const struct dynamos_edition *edition);
 unsigned long passes_in_flight(const struct subsystem *subsystem);
+bool editions_are_quiet(const struct subsystem *subsystem);
 bool edition_can_be_called(const struct edition *edition);
 void edition_drain_init(struct edition *edition);
 void edition_drain_start(struct edition *edition);
@@ -232,10 +236,10 @@ const char *mode_name(enum mode mode);
 void migration_init(struct subsystem *subsystem);
 
 /* pass.c */
-void pass_hold(struct subsystem *subsystem);
+void pass_init(struct subsystem *subsystem);
+void pass_hold(struct subsystem *subsystem, unsigned int timeout_ms);
 bool pass_close(struct subsystem *subsystem);
 void pass_release(struct subsystem *subsystem);
-bool subsystem_is_quiet(struct subsystem *subsystem);
 bool may_sleep_here(void);
 
 /* object.c: the first three in the context of calls. */
@@ -251,6 +255,7 @@ bool objects_are_settled(const struct subsystem *subsystem);
 void objects_settle(struct subsystem *subsystem);
 bool objects_have_transfer(const struct subsystem *subsystem);
 bool objects_are_migrated(struct subsystem *subsystem);
+bool objects_cannot_complete(const struct subsystem *subsystem);
 unsigned int objects_passes(const struct subsystem *subsystem);
 unsigned int objects_count(const struct subsystem *subsystem);
 void objects_free(struct subsystem *subsystem);
@@ -324,6 +329,7 @@ void event_refused(const struct request *request, int err, const char *format, .
 const char *printable_comm(char to[TASK_COMM_LEN], const char *comm);
 
 /* sysfs.c */
+bool sysfs_name_is_taken(const char *edition);
 int sysfs_start(void);
 void sysfs_stop(void);
 int sysfs_add_subsystem(struct subsystem *subsystem);

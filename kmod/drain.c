@@ -85,6 +85,20 @@ unsigned long passes_in_flight(const struct subsystem *subsystem)
 	return sum;
 }
 
+/* Nobody is in any edition, as far as is known, nor was when the gates came. */
+bool editions_are_quiet(const struct subsystem *subsystem)
+{
+	const struct edition *edition;
+
+	lockdep_assert_held(&dynamos_lock);
+	if (subsystem->before_gate || subsystem->unreliable)
+		return false;
+	list_for_each_entry(edition, &subsystem->editions, list)
+		if (edition_in_flight(edition->def))
+			return false;
+	return true;
+}
+
 /* Until everyone who was on a way into or out of a wrapper's text, without being counted, has left it. Sleeps. */
 void wait_for_text(void)
 {

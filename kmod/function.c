@@ -255,6 +255,8 @@ static void function_goes(struct function *function)
 	if (!function->gate)
 		return;
 	function_ungate(function);
+	/* An edition may still call the original of one function from another. */
+	function->def->bind(0);
 	function_lose(function);
 	places_update(function->subsystem);
 	say_waiting(function);

@@ -54,8 +54,12 @@ struct gate {
 	struct ftrace_ops ftrace;
 	struct dynamos_function *function;
 	unsigned long site;		/* the __fentry__ call, 4 bytes into the function where it starts with ENDBR */
+	unsigned long cold;		/* the function's cold part; 0: it has none */
 	enum backend backend;		/* BACKEND_AUTO: not installed; dynamos_lock */
 };
+
+/* What the compiler took for unlikely of a function stands elsewhere, under a name of its own. */
+#define COLD ".cold"
 
 /* Functions that could be gated, and must not be. */
 static const struct {
@@ -79,21 +83,21 @@ static bool is_denied(const char *name, struct request *request)
 }
 
 /* A kprobe that is never armed is the way in which a module may ask where a function is. */
-static int find_site(const struct dynamos_function *function, unsigned long *site)
+static int find_text(const struct dynamos_function *function, const char *suffix, unsigned long *address)
 {
 	const char *home = function->traits->home;
-	char name[2 * DYNAMOS_NAME_MAX + 2];
+	char name[2 * DYNAMOS_NAME_MAX + sizeof(COLD) + 1];
 	struct kprobe probe = {
 		.symbol_name = name,
 		.flags = KPROBE_FLAG_DISABLED,
 	};
 	int err;
 
-	snprintf(name, sizeof(name), "%s%s%s", home ?: "", home ? ":" : "", function->name);
+	snprintf(name, sizeof(name), "%s%s%s%s", home ?: "", home ? ":" : "", function->name, suffix);
 	err = register_kprobe(&probe);
 	if (err)
 		return err;
-	*site = (unsigned long)probe.addr;
+	*address = (unsigned long)probe.addr;
 	unregister_kprobe(&probe);
 	return 0;
 }
@@ -167,7 +171,7 @@ struct gate *gate_create(struct dynamos_function *function, struct request *requ
 	gate->ftrace.func = redirect;
 	gate->ftrace.flags = FTRACE_OPS_FL_IPMODIFY;
 
-	err = find_site(function, &gate->site);
+	err = find_text(function, "", &gate->site);
 	if (err) {
 		request_reason(request, "%s: not found in this kernel, or not allowed to be probed (%d)",
 			       function->name, err);
@@ -178,6 +182,8 @@ struct gate *gate_create(struct dynamos_function *function, struct request *requ
 		request_reason(request, "%s: its entry cannot be traced (%d)", function->name, err);
 		goto fail;
 	}
+	if (find_text(function, COLD, &gate->cold))
+		gate->cold = 0;
 	function->bind(gate->site + MCOUNT_INSN_SIZE);
 	return gate;
 
@@ -308,4 +314,9 @@ const char *gate_backend(const struct gate *gate)
 unsigned long gate_site(const struct gate *gate)
 {
 	return gate->site;
+}
+
+unsigned long gate_cold(const struct gate *gate)
+{
+	return gate->cold;
 }

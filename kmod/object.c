@@ -460,6 +460,12 @@ bool objects_are_migrated(struct subsystem *subsystem)
 	       !atomic_read(&objects->old_calls);
 }
 
+/* Objects that keep their edition until they die, or that have data to move, may be there unseen. */
+bool objects_cannot_complete(const struct subsystem *subsystem)
+{
+	return subsystem->objects->keep || has_transfer(subsystem->objects);
+}
+
 unsigned int objects_count(const struct subsystem *subsystem)
 {
 	const struct objects *objects = READ_ONCE(subsystem->objects);

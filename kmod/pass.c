@@ -11,6 +11,14 @@
  *			from there, passes: it would wait for itself otherwise. So does a caller who is being killed.
  *	HOLD_CLOSED	nobody is inside, and so nobody passes. Only from here does the switch go on; if it finds
  *			somebody after all, who passed while it closed, it opens again and waits longer.
+ *
+ *	NONE --pass_hold()--> OPEN --pass_close()--> CLOSED --pass_release()--> NONE
+ *	  ^                    | ^                     |
+ *	  +--- hold_timer -----+ +--- somebody --------+
+ *
+ * The switch lets callers go at its deadline. Should it be late, because it waits for dynamos_lock or for memory, the
+ * timer does it: nobody is held for longer than HOLD_SLACK_MS more. The two moves out of OPEN are made by a
+ * compare-and-exchange, so that only one of them happens.
  */
 #include <linux/err.h>
 #include <linux/preempt.h>
@@ -22,14 +30,40 @@
 
 /* ------------------------------------------------------------------------------------------- the switch's side */
 
+#define HOLD_SLACK_MS 1000
+#define HOLD_AGAIN_MS 10
+
+/* In an interrupt. What is closed is about to end, one way or the other. */
+static enum hrtimer_restart hold_expires(struct hrtimer *timer)
+{
+	struct subsystem *subsystem = container_of(timer, struct subsystem, hold_timer);
+	enum hold was = cmpxchg(&subsystem->hold, HOLD_OPEN, HOLD_NONE);
+
+	if (was == HOLD_CLOSED) {
+		hrtimer_forward_now(timer, ms_to_ktime(HOLD_AGAIN_MS));
+		return HRTIMER_RESTART;
+	}
+	if (was == HOLD_OPEN)
+		wake_up_all(&subsystem->gate_queue);
+	return HRTIMER_NORESTART;
+}
+
+void pass_init(struct subsystem *subsystem)
+{
+	init_waitqueue_head(&subsystem->gate_queue);
+	hrtimer_init(&subsystem->hold_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	subsystem->hold_timer.function = hold_expires;
+}
+
 /* From here on, new callers wait. All of them come through the dispatch slot already. */
-void pass_hold(struct subsystem *subsystem)
+void pass_hold(struct subsystem *subsystem, unsigned int timeout_ms)
 {
 	WRITE_ONCE(subsystem->unfit, NULL);
 	WRITE_ONCE(subsystem->switcher, current);
 	WRITE_ONCE(subsystem->hold, HOLD_OPEN);
 	/* Pairs with the barrier in dynamos_pass_begin(): say so before looking at the counters. */
 	smp_mb();
+	hrtimer_start(&subsystem->hold_timer, ms_to_ktime(timeout_ms + HOLD_SLACK_MS), HRTIMER_MODE_REL);
 }
 
 static bool function_is_quiet(const struct function *function)
@@ -41,21 +75,14 @@ static bool function_is_quiet(const struct function *function)
  * Nobody is in any function of the subsystem? While callers are held, who is inside stays on one counter at least, that
  * of its outermost call, until it has left; so zero of each counter, read one after the other, is zero of all.
  */
-bool subsystem_is_quiet(struct subsystem *subsystem)
+static bool subsystem_is_quiet(struct subsystem *subsystem)
 {
 	struct function *function;
-	struct edition *edition;
 
-	lockdep_assert_held(&dynamos_lock);
-	if (subsystem->before_gate || subsystem->unreliable)
-		return false;
 	list_for_each_entry(function, &subsystem->functions, list)
 		if (!function_is_quiet(function))
 			return false;
-	list_for_each_entry(edition, &subsystem->editions, list)
-		if (edition_in_flight(edition->def))
-			return false;
-	return true;
+	return editions_are_quiet(subsystem);
 }
 
 /* Return: true when nobody is inside and nobody can get in before pass_release(). */
@@ -63,9 +90,9 @@ bool pass_close(struct subsystem *subsystem)
 {
 	if (!subsystem_is_quiet(subsystem))
 		return false;
-	WRITE_ONCE(subsystem->hold, HOLD_CLOSED);
-	/* Pairs like the one in pass_hold(): whoever passed before it saw this is counted. */
-	smp_mb();
+	/* A full barrier, which pairs like the one in pass_hold(): whoever passed before it saw this is counted. */
+	if (cmpxchg(&subsystem->hold, HOLD_OPEN, HOLD_CLOSED) != HOLD_OPEN)
+		return false;
 	if (subsystem_is_quiet(subsystem))
 		return true;
 	WRITE_ONCE(subsystem->hold, HOLD_OPEN);
@@ -76,6 +103,7 @@ bool pass_close(struct subsystem *subsystem)
 /* Everybody goes on, with what is active now. */
 void pass_release(struct subsystem *subsystem)
 {
+	hrtimer_cancel(&subsystem->hold_timer);
 	/* Release: who sees it sees what is active. */
 	smp_store_release(&subsystem->hold, HOLD_NONE);
 	WRITE_ONCE(subsystem->switcher, NULL);

@@ -125,6 +125,10 @@ static int edition_check(struct subsystem *subsystem, const struct dynamos_editi
 		request_reason(request, "malformed, or it replaces a function of another subsystem");
 		return -EINVAL;
 	}
+	if (sysfs_name_is_taken(def->name)) {
+		request_reason(request, "an edition cannot be named %s: a file of sysfs is", def->name);
+		return -EINVAL;
+	}
 	if (edition_find(subsystem, def->name)) {
 		request_reason(request, "%s has an edition %s already", subsystem->def->name, def->name);
 		return -EEXIST;
@@ -277,7 +281,7 @@ static struct subsystem *subsystem_create(struct dynamos_subsystem *def)
 	INIT_LIST_HEAD(&subsystem->functions);
 	INIT_LIST_HEAD(&subsystem->editions);
 	mutex_init(&subsystem->switching);
-	init_waitqueue_head(&subsystem->gate_queue);
+	pass_init(subsystem);
 	looking_init(subsystem);
 	migration_init(subsystem);
 	sysfs_init_subsystem(subsystem);
@@ -330,7 +334,8 @@ static int subsystem_add(struct subsystem *subsystem, struct request *request)
 	int err;
 
 	lockdep_assert_held(&dynamos_lock);
-	if (!name_is_valid(subsystem->def->name)) {
+	/* The version of the module is beside it in sysfs. */
+	if (!name_is_valid(subsystem->def->name) || !strcmp(subsystem->def->name, "version")) {
 		request_reason(request, "malformed name");
 		return -EINVAL;
 	}

@@ -71,31 +71,14 @@ static void place_add(struct places *places, unsigned long start, int kind, cons
 	};
 }
 
-/* What the compiler took for unlikely of a function's body stands elsewhere, under a name of its own. */
-static void place_add_cold(struct places *places, const struct function *function)
-{
-	char name[DYNAMOS_NAME_MAX + sizeof(".cold")];
-	struct kprobe probe = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
-
-	if (function->def->traits->home)
-		return;
-	snprintf(name, sizeof(name), "%s.cold", function->def->name);
-	if (register_kprobe(&probe))
-		return;
-	place_add(places, (unsigned long)probe.addr, PLACE_BODY, function, NULL);
-	unregister_kprobe(&probe);
-}
-
 static void places_add_function(struct places *places, const struct function *function)
 {
 	place_add(places, (unsigned long)function->def->dispatch.wrapper, PLACE_DISPATCH, function, NULL);
 	if (!function->gate)
 		return;
 	place_add(places, gate_site(function->gate), PLACE_BODY, function, NULL);
-	place_add_cold(places, function);
+	if (gate_cold(function->gate))
+		place_add(places, gate_cold(function->gate), PLACE_BODY, function, NULL);
 }
 
 static void places_add_edition(struct places *places, const struct edition *edition)

@@ -292,6 +292,11 @@ static int switch_concurrent(struct transaction *transaction)
 
 /* ---------------------------------------------------------------------------------------------------- exclusive */
 
+static bool has_transfer(const struct transaction *transaction)
+{
+	return transaction->from->def->traits->transfer || transaction->to->def->traits->transfer;
+}
+
 /* What was done is undone. Nobody is in any function of the subsystem. */
 static int transfer_all(const struct transaction *transaction)
 {
@@ -352,10 +357,20 @@ static int not_yet(struct transaction *transaction, unsigned long deadline)
 	return 0;
 }
 
-/* Return: 0 when nobody is inside and nobody can get in. */
+/* Return: true when nobody is inside and nobody can get in. Without data to move, the switch is made at once. */
+static bool close_gate(struct transaction *transaction, struct relook *state)
+{
+	lockdep_assert_held(&dynamos_lock);
+	relook(transaction->subsystem, state);
+	if (!pass_close(transaction->subsystem))
+		return false;
+	if (!has_transfer(transaction))
+		commit(transaction);
+	return true;
+}
+
 static int wait_until_closed(struct transaction *transaction)
 {
-	struct subsystem *subsystem = transaction->subsystem;
 	unsigned long deadline = jiffies + msecs_to_jiffies(transaction->options->timeout_ms);
 	struct relook state = { .ms = 0 };
 	bool closed;
@@ -363,8 +378,7 @@ static int wait_until_closed(struct transaction *transaction)
 
 	for (;;) {
 		mutex_lock(&dynamos_lock);
-		relook(subsystem, &state);
-		closed = pass_close(subsystem);
+		closed = close_gate(transaction, &state);
 		mutex_unlock(&dynamos_lock);
 		if (closed)
 			return 0;
@@ -403,6 +417,20 @@ static void report_blockers(struct subsystem *subsystem, struct look *look)
 	kfree(look);
 }
 
+/* Closed: the editions' own code runs, without dynamos_lock. */
+static int transfer_and_commit(struct transaction *transaction)
+{
+	int err;
+
+	err = transfer_all(transaction);
+	if (err)
+		return err;
+	mutex_lock(&dynamos_lock);
+	commit(transaction);
+	mutex_unlock(&dynamos_lock);
+	return 0;
+}
+
 /* While all callers come through the dispatch slot, and new ones are held. */
 static int switch_while_held(struct transaction *transaction)
 {
@@ -410,17 +438,12 @@ static int switch_while_held(struct transaction *transaction)
 	struct look *look = NULL;
 	int err;
 
-	pass_hold(subsystem);
+	pass_hold(subsystem, transaction->options->timeout_ms);
 	err = wait_until_closed(transaction);
 	if (err == -ETIMEDOUT)
 		look = find_blockers(transaction);
-	if (!err)
-		err = transfer_all(transaction);
-	if (!err) {
-		mutex_lock(&dynamos_lock);
-		commit(transaction);
-		mutex_unlock(&dynamos_lock);
-	}
+	if (!err && has_transfer(transaction))
+		err = transfer_and_commit(transaction);
 	pass_release(subsystem);
 	report_blockers(subsystem, look);
 	return err;
@@ -551,23 +574,13 @@ static int switch_per_object(struct transaction *transaction)
 #define MIGRATION_MIN (HZ / 20)
 #define MIGRATION_MAX (5 * HZ)
 
-static bool nobody_is_counted(struct subsystem *subsystem)
-{
-	struct edition *edition;
-
-	list_for_each_entry(edition, &subsystem->editions, list)
-		if (edition_in_flight(edition->def))
-			return false;
-	return !subsystem->before_gate && !subsystem->unreliable;
-}
-
 /* Is nobody left inside who did not come through the dispatch slot? */
 static bool nobody_is_unrecorded(struct subsystem *subsystem)
 {
 	struct look *look;
 	bool none;
 
-	if (nobody_is_counted(subsystem))
+	if (editions_are_quiet(subsystem))
 		return true;
 	look = look_inside(subsystem);
 	if (!look)
@@ -588,17 +601,18 @@ static void complete_migration(struct subsystem *subsystem)
 		   us_since(start_ns));
 }
 
-/* Return: true when it is over. */
+/* Return: true when there is nothing more to look for. What goes on by itself then is told by no look. */
 static bool migrate(struct subsystem *subsystem)
 {
 	if (!subsystem->per_object)
 		return true;
 	if (!objects_are_settled(subsystem) && nobody_is_unrecorded(subsystem))
 		objects_settle(subsystem);
-	if (!objects_are_migrated(subsystem))
-		return false;
-	complete_migration(subsystem);
-	return true;
+	if (objects_are_migrated(subsystem)) {
+		complete_migration(subsystem);
+		return true;
+	}
+	return objects_are_settled(subsystem) && objects_cannot_complete(subsystem);
 }
 
 static void migration_work(struct work_struct *work)

@@ -254,6 +254,17 @@ static struct attribute *function_attrs[] = {
 };
 ATTRIBUTE_GROUPS(function);
 
+/* An edition's folder stands beside these. */
+bool sysfs_name_is_taken(const char *edition)
+{
+	struct attribute *const *attribute;
+
+	for (attribute = function_attrs; *attribute; attribute++)
+		if (!strcmp((*attribute)->name, edition))
+			return true;
+	return false;
+}
+
 static void function_release(struct kobject *kobj)
 {
 	kfree(to_function(kobj));

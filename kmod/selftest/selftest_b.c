@@ -4,7 +4,9 @@
  *
  * What waits, and what ends an object's life, has no result to tell it by. An object made here begins with 1000 more.
  */
+#include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/moduleparam.h>
 
 #include "callbacks.h"
 #include "selftest.h"
@@ -90,6 +92,36 @@ static long b_use(struct target_object *o)
 {
 	return dynamos_original(target_use)(o) + MORE;
 }
+
+/* To be read at any time: what the original of a function gives that may not be there. */
+static int value_of_original(char *buffer, const struct kernel_param *param)
+{
+	return sprintf(buffer, "%d\n", dynamos_original(target_value)(5));
+}
+
+static const struct kernel_param_ops original_ops = {
+	.get = value_of_original,
+};
+module_param_cb(original, &original_ops, NULL, 0444);
+MODULE_PARM_DESC(original, "what the original target_value(5) gives: 6, or 0 while it is not there");
+
+/* Keeps whoever sets it, and the locks that setting an edition's parameter takes. */
+static int stall(const char *value, const struct kernel_param *param)
+{
+	unsigned int ms;
+	int err;
+
+	err = kstrtouint(value, 10, &ms);
+	if (!err && msleep_interruptible(ms))
+		err = -EINTR;
+	return err;
+}
+
+static const struct kernel_param_ops stall_ops = {
+	.set = stall,
+};
+module_param_cb(stall, &stall_ops, NULL, 0200);
+MODULE_PARM_DESC(stall, "write a number of milliseconds: that is how long the write takes");
 
 DYNAMOS_REPLACE(b, target_value, b_value);
 DYNAMOS_REPLACE(b, target_many, b_many);

@@ -63,9 +63,7 @@ void target_run_flips(unsigned int ms, enum target_direction direction, struct t
 		if (!counted)
 			atomic_inc(&flipping);
 		counted = true;
-		/* Not cond_resched(): a livepatch rewrites its calls, and an emulated CPU may trip over that. */
-		if (need_resched())
-			schedule();
+		cond_resched();
 	} while (time_before(jiffies, end) && !fatal_signal_pending(current));
 	atomic_dec(&flipping);
 }

@@ -15,6 +15,7 @@ from dynamosd.kmod import Event
 from tests.kernel import control, guest
 from tests.kernel.control import Controlled, Follower
 from tests.kernel.guest import CORE
+from tests.kernel.neighbours import ebpf
 from tests.kernel.target import parameter
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -142,6 +143,28 @@ def test_who_never_leaves_is_named_by_an_exclusive_switch_only() -> None:
     finally:
         guest.remove_when_free(KSWAPD_B)
         guest.remove_when_free(KSWAPD)
+
+
+def test_a_stack_that_cannot_be_read_counts_as_inside() -> None:
+    """The code of an fexit program on a stack is nothing that the kernel can explain."""
+    selftest = Controlled("selftest")
+    with ebpf("vfs_read", "fexit"), reader() as cat, Follower() as events:
+        guest.load_all(guest.SELFTEST_MODULES)
+        assert (selftest.count("unreliable"), selftest.count("before_gate")) == (1, 0)
+        said = guest.answer(lambda: selftest.switch("b", "mode=exclusive", "timeout_ms=300"))
+        assert said == "ETIMEDOUT"
+        told = events.read()
+        [who] = [event for event in told if event.name == "inside"]
+        expected = {"pid": str(cat.pid), "comm": "cat", "how": "unreliable", "function": "?"}
+        assert expected.items() <= who.fields.items()
+        assert "cat" in told[-1].fields["reason"]
+        selftest.switch("b", "mode=per-object")
+        assert selftest.partial() == "b"
+        cat.kill()
+        cat.wait(guest.PATIENCE)
+        selftest.switch_and_drain("b", "mode=exclusive", "timeout_ms=60000")
+    assert selftest.count("unreliable") == 0
+    selftest.switch_and_drain("original")
 
 
 def test_schedule_is_refused() -> None:

@@ -136,7 +136,7 @@ def test_a_shadow_counts_and_goes_with_its_object(selftest: Controlled) -> None:
 
 def test_a_parameter_is_set_and_shown(selftest: Controlled) -> None:
     shown = {path.name for path in (selftest.folder / "editions/b/parameters").iterdir()}
-    assert shown == {*CALLBACKS, PARAMETER}
+    assert shown == {*CALLBACKS, PARAMETER, "original"}
     assert not (selftest.folder / "editions/c/parameters").exists()
     with Follower() as events:
         control.command(f"set selftest b {PARAMETER}=16")

@@ -254,6 +254,32 @@ def test_the_deadline_names_who_was_inside_and_changes_nothing(selftest: Control
     assert selftest.count("held") == 0
 
 
+def test_callers_are_let_go_also_when_the_switch_is_kept_from_it(selftest: Controlled) -> None:
+    """Somebody keeps the lock that the switch needs to give up."""
+    new(1)
+    with (
+        blocked(1) as inside,
+        storm("value 5") as results,
+        background(
+            lambda: guest.answer(lambda: selftest.switch("b", EXCLUSIVE, "timeout_ms=8000"))
+        ) as switching,
+    ):
+        guest.wait_until(holds(selftest, 1), "the caller is held")
+        with Commander("set selftest b stall=1000000") as keeper:
+            guest.wait_until(keeper.is_writing, "the lock is kept")
+            guest.wait_until(holds(selftest, 0), "the caller is let go")
+            assert keeper.is_writing()
+            assert not switching.done()
+            calls = selftest.number("target_value", "original", "calls")
+            guest.wait_until(
+                lambda: selftest.number("target_value", "original", "calls") > calls, "calls go on"
+            )
+        assert switching.result(guest.PATIENCE) == "ETIMEDOUT"
+        assert selftest.active() == "original"
+        release(1, inside)
+    assert results["value 5"] == {ORIGINAL}
+
+
 def test_who_is_held_can_be_killed(selftest: Controlled) -> None:
     new(1)
     with (
@@ -430,7 +456,7 @@ def test_two_switches_of_one_subsystem_take_turns(selftest: Controlled) -> None:
                 assert not first.done()
                 assert selftest.active() == "original"
                 release(1, inside)
-                second.wait()
+                second.output()
         switched = [(event.fields["from"], event.fields["to"]) for event in events.only("switched")]
     assert switched == [("original", "b"), ("b", "c")]
 

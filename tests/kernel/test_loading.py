@@ -91,6 +91,17 @@ def test_an_edition_needs_its_subsystem() -> None:
 
 
 @pytest.mark.usefixtures("bare")
+def test_an_edition_that_is_named_like_a_file_beside_it_is_refused() -> None:
+    guest.load_all((CORE, guest.TARGET, guest.SELFTEST))
+    with control.Follower() as events:
+        assert guest.answer(lambda: guest.insert("dynamos_selftest_address")) == "EINVAL"
+        [refusal] = events.only("refused")
+    assert refusal.fields["command"] == "load selftest/address"
+    assert "sysfs" in refusal.fields["reason"]
+    assert [path.name for path in (control.SYSFS / "selftest/editions").iterdir()] == ["original"]
+
+
+@pytest.mark.usefixtures("bare")
 def test_an_open_device_keeps_the_module() -> None:
     guest.insert(CORE)
     fd = os.open(control.DEVICE, os.O_RDONLY)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.kernel import guest
 from tests.kernel.control import Controlled, Follower
-from tests.kernel.guest import SELFTEST_MODULES, TARGET
-from tests.kernel.target import Target, gather
+from tests.kernel.guest import SELFTEST_B, SELFTEST_MODULES, TARGET
+from tests.kernel.target import Target, gather, parameter
 
 ORIGINAL, NEW = 6, 1006
 """What `value 5` gives."""
@@ -49,6 +49,7 @@ def backends(subsystem: Controlled) -> set[str]:
 
 def test_the_subsystem_is_there_before_the_target(early: Controlled, backend: str) -> None:
     assert backends(early) == {"waiting"}
+    assert parameter(SELFTEST_B, "original") == 0
     assert int(early.value("functions", "target_value", "address"), 16) == 0
     early.switch("b")
     with Follower() as events:
@@ -75,11 +76,13 @@ def test_the_target_goes_and_comes_back(early: Controlled, backend: str) -> None
         assert len(waiting) == 13
         assert {event.fields["module"] for event in waiting} == {TARGET}
         assert backends(early) == {"waiting"}
+        assert parameter(SELFTEST_B, "original") == 0
         assert early.active() == "b"
         # What was counted is not forgotten.
         assert early.number("target_value", "b", "calls") == calls + number + 1
         guest.insert(TARGET)
         assert backends(early) == {backend}
+        assert parameter(SELFTEST_B, "original") == ORIGINAL
     early.switch("original", "mode=exclusive", "timeout_ms=60000")
     assert Target().result("value 5") == ORIGINAL
 

@@ -101,6 +101,7 @@
 #include <linux/jump_label.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
+#include <linux/printk.h>
 #include <linux/static_call.h>
 
 #include <dynamos/gate.h>
@@ -150,7 +151,7 @@ struct dynamos_function {
 	void *gate;
 	void *choose, *choose_cpu, *choose_task;
 	unsigned long *entries;		/* the gate's table, DYNAMOS_SLOTS long, written by the core */
-	void (*bind)(unsigned long body);
+	void (*bind)(unsigned long body);	/* 0: it is not there */
 	struct dynamos_replacement original;
 	struct dynamos_replacement dispatch;
 	const void *object;		/* points to NULL when no call is about an object */
@@ -340,8 +341,33 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 		this_cpu_inc(counts.returned);					\
 	} while (0)
 
+/*
+ * Whatever threads are found in by their stacks is in one piece: in a section of its own, the compiler does not take
+ * the unlikely parts of a function elsewhere.
+ */
+#define __dynamos_text noinline __section(".text.dynamos")
+
+/* What the original is while its function is not there: nobody comes here through a gate. */
+#define __DYNAMOS_ABSENT_SCALAR(fn, type, parameters)				\
+	static type dynamos_absent_##fn parameters				\
+	{									\
+		pr_warn_once("dynamos: %s is not there, 0 is returned\n", #fn);	\
+		return (type)0;							\
+	}
+#define __DYNAMOS_ABSENT_STRUCT(fn, type, parameters)				\
+	static type dynamos_absent_##fn parameters				\
+	{									\
+		pr_warn_once("dynamos: %s is not there, 0 is returned\n", #fn);	\
+		return (type){ };						\
+	}
+#define __DYNAMOS_ABSENT_VOID(fn, type, parameters)				\
+	static void dynamos_absent_##fn parameters				\
+	{									\
+		pr_warn_once("dynamos: %s is not there, 0 is returned\n", #fn);	\
+	}
+
 #define __DYNAMOS_WRAPPER_SCALAR(name, function, edition, counts, body, type, parameters, arguments) \
-	static type name parameters						\
+	static __dynamos_text type name parameters				\
 	{									\
 		type dynamos_ret;						\
 										\
@@ -352,7 +378,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	}
 
 #define __DYNAMOS_WRAPPER_STRUCT(name, function, edition, counts, body, type, parameters, arguments) \
-	static type name parameters						\
+	static __dynamos_text type name parameters				\
 	{									\
 		type dynamos_ret;						\
 										\
@@ -363,7 +389,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	}
 
 #define __DYNAMOS_WRAPPER_VOID(name, function, edition, counts, body, type, parameters, arguments) \
-	static void name parameters						\
+	static __dynamos_text void name parameters				\
 	{									\
 		__DYNAMOS_ENTER(function, edition, counts, arguments);		\
 		body arguments;							\
@@ -389,7 +415,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	} while (0)
 
 #define __DYNAMOS_DISPATCH_SCALAR(fn, type, parameters, arguments)		\
-	static type dynamos_dispatch_##fn parameters				\
+	static __dynamos_text type dynamos_dispatch_##fn parameters		\
 	{									\
 		type dynamos_ret;						\
 										\
@@ -400,7 +426,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	}
 
 #define __DYNAMOS_DISPATCH_STRUCT(fn, type, parameters, arguments)		\
-	static type dynamos_dispatch_##fn parameters				\
+	static __dynamos_text type dynamos_dispatch_##fn parameters		\
 	{									\
 		type dynamos_ret;						\
 										\
@@ -411,7 +437,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	}
 
 #define __DYNAMOS_DISPATCH_VOID(fn, type, parameters, arguments)		\
-	static void dynamos_dispatch_##fn parameters				\
+	static __dynamos_text void dynamos_dispatch_##fn parameters		\
 	{									\
 		__DYNAMOS_PASS_BEGIN(fn, arguments);				\
 		((dynamos_type_##fn *)dynamos_pass.target) arguments;		\
@@ -454,11 +480,13 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	__DYNAMOS_CHOOSE(subsys, fn);					\
 	__DYNAMOS_CHOOSE_CPU(subsys, fn);					\
 	__DYNAMOS_CHOOSE_TASK(subsys, fn);					\
-	DEFINE_STATIC_CALL_NULL(dynamos_body_##fn, dynamos_type_##fn);		\
+	__DYNAMOS_ABSENT_##kind(fn, type, parameters)				\
+	DEFINE_STATIC_CALL(dynamos_body_##fn, dynamos_absent_##fn);		\
 	EXPORT_STATIC_CALL_GPL(dynamos_body_##fn);				\
 	static void dynamos_bind_##fn(unsigned long body)			\
 	{									\
-		static_call_update(dynamos_body_##fn, (dynamos_type_##fn *)body); \
+		static_call_update(dynamos_body_##fn,				\
+				   body ? (dynamos_type_##fn *)body : dynamos_absent_##fn); \
 	}									\
 	static DEFINE_PER_CPU(struct dynamos_counts, dynamos_counts_original_##fn); \
 	static DEFINE_PER_CPU(struct dynamos_counts, dynamos_counts_dispatch_##fn); \
