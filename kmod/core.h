@@ -146,7 +146,7 @@ struct subsystem {
 	u64 migration_ns;			/* dynamos_lock; when it began */
 	unsigned long migration_wait;		/* of the work alone, but for the start: jiffies until it looks again */
 
-	enum hold hold;				/* written by the transaction and hold_timer; passes read it, see pass.c */
+	enum hold hold;				/* see pass.c; written by the transaction and hold_timer */
 	struct hrtimer hold_timer;		/* opens the gate, whatever has become of the transaction */
 	wait_queue_head_t gate_queue;		/* who waits for hold or an object to change */
 	atomic_t held;				/* how many those are */

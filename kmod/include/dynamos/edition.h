@@ -358,7 +358,7 @@ void *dynamos_shadow_get(struct dynamos_edition *edition, void *object);
 	static type dynamos_absent_##fn parameters				\
 	{									\
 		pr_warn_once("dynamos: %s is not there, 0 is returned\n", #fn);	\
-		return (type){ };						\
+		return (type) { };						\
 	}
 #define __DYNAMOS_ABSENT_VOID(fn, type, parameters)				\
 	static void dynamos_absent_##fn parameters				\
