@@ -11,19 +11,24 @@
  *	scope.c		mode scoped: which calls are inside; tasks.c: sets of tasks
  *	stack.c		who is inside: looking at stacks
  *	drain.c		counting, and when an edition's text may go
+ *	author.c	calling what an edition's author wrote
+ *	tripwire.c	what an edition's fault does; quarantine.c: editions that nobody may switch to
+ *	lease.c		who looks after a subsystem, and what is done when nobody does any more
+ *	enable.c	the parameter that keeps everything off
  *	shadow.c	extra state of objects; parameter.c: parameters of editions
- *	sysfs.c, device.c, event.c, trace.c	what user space sees (docs/abi.md)
+ *	sysfs.c, device.c, command.c, event.c, trace.c	what user space sees (docs/abi.md)
  *
  * A subsystem's data is reached from the registry; an edition module's own structures (struct dynamos_edition and
  * the like) are reached through it and live as long as their module does.
  *
  * LOCKS, in the order in which they are taken:
  *
- *	subsystem->switching	one transaction at a time; held for as long as an exclusive switch waits
+ *	subsystem->switching	one transaction at a time; held for as long as an exclusive switch waits, and while an
+ *				author's callback runs
  *	dynamos_lock		the registry, and every change of what can be called
  *	(spinlocks)		each named at its data; none is taken inside another
  *
- * Nothing that runs on a call's path takes either mutex.
+ * Nothing that runs on a call's path takes either mutex, and no author's code runs with dynamos_lock held.
  */
 #ifndef _DYNAMOS_CORE_H
 #define _DYNAMOS_CORE_H
@@ -77,6 +82,21 @@ struct function {
 	unsigned long wrappers[DYNAMOS_MAX_EDITIONS];	/* dynamos_lock; calls read it without */
 };
 
+/* Why an edition is in quarantine. */
+enum why { WHY_NOT, WHY_OOPS, WHY_WARN, WHY_COMMAND };
+
+/* The first fault in an edition. Written by who comes first, and told of by the tripwire's work. */
+struct trip {
+	atomic_t claimed;
+	bool ready;				/* release: all of the rest is written */
+	enum why why;
+	pid_t pid;
+	char comm[TASK_COMM_LEN];
+	unsigned long at;
+};
+
+enum lease_state { LEASE_NONE, LEASE_HELD, LEASE_LOST };
+
 /*
  * One edition. Its life, all moves made with dynamos_lock held:
  *
@@ -112,6 +132,23 @@ struct edition {
 	u64 last_ns;				/* 0: nobody yet */
 	pid_t last_pid;
 	char last_comm[TASK_COMM_LEN];
+
+	enum why quarantine;			/* written with dynamos_lock, or by the tripwire; see tripwire.c */
+	atomic_t died;				/* threads inside it that a fault has ended */
+	struct trip trip;
+};
+
+/* Who looks after a subsystem. All of it dynamos_lock; sysfs reads state and pid without. */
+struct lease {
+	enum lease_state state;
+	const void *holder;			/* the open file; only compared */
+	pid_t pid;
+	bool hold;				/* when it has expired, let things be */
+	char baseline[DYNAMOS_NAME_MAX + 1];
+	unsigned int grace_ms, ttl_ms;
+	unsigned long due;			/* jiffies: when it is lost, or its grace is over */
+	bool expired;				/* that has been said; the baseline has not been reached */
+	struct delayed_work work;
 };
 
 /* Whether callers that come through the dispatch slot may go on; see pass.c. */
@@ -131,6 +168,11 @@ struct subsystem {
 	struct dynamos_subsystem *def;
 	struct edition *original;
 	struct mutex switching;			/* one transaction at a time, from its first look to its last word */
+	atomic_t urgent;			/* switches to the original that wait for it */
+	unsigned int overtaken;			/* dynamos_lock; grows when a transaction under way must give up */
+	bool in_author;				/* dynamos_lock; a callback runs, with nothing half done */
+	bool tripped;				/* by a fault: calls go to the original, whatever the word was to be */
+	struct lease lease;
 
 	struct edition __rcu *active;		/* written with dynamos_lock; freed after an RCU grace period */
 	struct edition __rcu *partial;		/* the same; NULL unless scoped or per-object */
@@ -151,12 +193,15 @@ struct subsystem {
 	wait_queue_head_t gate_queue;		/* who waits for hold or an object to change */
 	atomic_t held;				/* how many those are */
 	const struct task_struct *switcher;	/* who holds callers now; passes itself */
+	const struct task_struct *author;	/* who runs a callback of an author now; the same */
 	const struct dynamos_function *unfit;	/* set by a caller that should have waited and may not */
 
 	struct places __rcu *places;		/* where its text is; written with dynamos_lock */
 	unsigned int before_gate;		/* at the last look; dynamos_lock; sysfs reads it without */
 	unsigned int unreliable;		/* the same */
 	struct delayed_work looking;		/* looks again for as long as either is not zero */
+	struct delayed_work rescue;		/* after a fault in an edition */
+	unsigned long rescue_wait;		/* of the work alone: jiffies until it tries again */
 };
 
 /* Protects the registry and every change of what can be called. */
@@ -165,9 +210,10 @@ extern struct mutex dynamos_lock;
 /* For everything that waits for grace periods. */
 extern struct workqueue_struct *dynamos_queue;
 
-/* Who is asking: the name of a refusal's sentence buffer, and the pid for the events. */
+/* Who is asking: a buffer for a refusal's sentence, and the pid for the events. */
 struct request {
 	pid_t by;
+	const void *file;			/* the open device it came by; only compared */
 	u64 start_ns;
 	char reason[DYNAMOS_REASON_MAX];
 };
@@ -219,6 +265,46 @@ void edition_drain_init(struct edition *edition);
 void edition_drain_start(struct edition *edition);
 void edition_drain_cancel(struct edition *edition);
 void wait_for_text(void);
+
+/* author.c */
+enum callback {
+	CALLBACK_PREPARE,
+	CALLBACK_INTO,			/* transfer of the whole subsystem */
+	CALLBACK_OUT_OF,
+	CALLBACK_COMMIT,
+	CALLBACK_ABORT,
+	CALLBACK_RETIRE,
+};
+
+int author_call(const struct edition *edition, enum callback callback);
+
+/* tripwire.c */
+int tripwire_start(void);
+void tripwire_stop(void);
+void trip_reset(struct edition *edition);
+void rescue_init(struct subsystem *subsystem);
+
+/* quarantine.c */
+int quarantine_edition(const char *subsystem, const char *edition, struct request *request);
+int clear_edition(const char *subsystem, const char *edition, struct request *request);
+const char *why_name(enum why why);
+
+/* lease.c */
+struct lease_options {
+	bool hold;
+	const char *baseline;
+	unsigned int grace_ms, ttl_ms;
+};
+
+void lease_init(struct subsystem *subsystem);
+void lease_cancel(struct subsystem *subsystem);
+int lease_take(const char *subsystem, const struct lease_options *options, struct request *request);
+int lease_release(const char *subsystem, struct request *request);
+void leases_drop(const void *file);
+const char *lease_name(enum lease_state state);
+
+/* enable.c */
+bool is_enabled(void);
 
 /* switch.c */
 struct switch_options {
@@ -277,7 +363,10 @@ struct task_struct **tasks_array(struct tasks *tasks);
 int tasks_start(void);
 void tasks_stop(void);
 
-/* stack.c: callers hold dynamos_lock, except for is_inside(). */
+/*
+ * stack.c: callers hold dynamos_lock, except for is_inside(), and for text_is_of(), stack_read() and stack_is_gone():
+ * these are for any context, the first and the last under rcu_read_lock().
+ */
 #define LOOK_NAMES 16
 
 enum how { HOW_GATED, HOW_BEFORE_GATE, HOW_UNRELIABLE };
@@ -311,6 +400,9 @@ void look_report(struct subsystem *subsystem, const struct look *look);
 void look_describe(const struct look *look, char *text, size_t size);
 void look_remember(struct subsystem *subsystem, const struct look *look);
 bool is_inside(struct subsystem *subsystem, const struct dynamos_function *function);
+bool text_is_of(const struct edition *edition, unsigned long address);
+unsigned int stack_read(struct pt_regs *regs, unsigned long *at, unsigned int most);
+void stack_is_gone(struct subsystem *subsystem, const unsigned long *at, unsigned int count);
 void looking_init(struct subsystem *subsystem);
 void looking_start(struct subsystem *subsystem);
 
@@ -327,6 +419,10 @@ void parameters_hide(struct edition *edition);
 __printf(2, 3) void event_emit(const char *name, const char *format, ...);
 void event_refused(const struct request *request, int err, const char *format, ...) __printf(3, 4);
 const char *printable_comm(char to[TASK_COMM_LEN], const char *comm);
+
+/* command.c */
+int command_check(char *line, size_t length);
+int command_run(char *line, struct request *request);
 
 /* sysfs.c */
 bool sysfs_name_is_taken(const char *edition);

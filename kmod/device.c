@@ -2,11 +2,8 @@
 /*
  * device.c - /dev/dynamos: commands in, event lines out
  *
- * Who may open the node may command; the node is root's. The parser takes any bytes: a command is one short line of
- * printable ASCII words, and everything else is refused before it means anything.
+ * Who may open the node may command; the node is root's. What a line means is command.c's to know.
  */
-#include <linux/ctype.h>
-#include <linux/bitops.h>
 #include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/ktime.h>
@@ -20,221 +17,12 @@
 #include "event.h"
 
 #define COMMAND_MAX 255
-#define COMMAND_WORDS 8
-#define TIMEOUT_MS 1000
-#define TIMEOUT_MAX_MS 60000
 
 struct reader {
 	struct mutex lock;		/* of the two below; one read() at a time */
 	u64 seq;
 	struct event_line line;
 };
-
-void request_reason(struct request *request, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vscnprintf(request->reason, sizeof(request->reason), format, args);
-	va_end(args);
-}
-
-/* -------------------------------------------------------------------------------------------------- commands */
-
-/* Splits at blanks, in place. Return: number of words, or -EINVAL when there are too many or none. */
-static int split(char *line, char *words[COMMAND_WORDS])
-{
-	char *word;
-	int count = 0;
-
-	while ((word = strsep(&line, " \t"))) {
-		if (!*word)
-			continue;
-		if (count == COMMAND_WORDS)
-			return -EINVAL;
-		words[count++] = word;
-	}
-	return count ?: -EINVAL;
-}
-
-/* The value of "key=value" if it is that key, or NULL. */
-static const char *value_of(const char *option, const char *key)
-{
-	size_t length = strlen(key);
-
-	return !strncmp(option, key, length) && option[length] == '=' ? option + length + 1 : NULL;
-}
-
-static int take_mode(const char *value, struct switch_options *options, struct request *request)
-{
-	int mode;
-
-	for (mode = 0; mode < MODES; mode++) {
-		if (!strcmp(value, mode_name(mode))) {
-			options->mode = mode;
-			return 0;
-		}
-	}
-	request_reason(request, "unknown mode %s: concurrent, exclusive, per-object or scoped", value);
-	return -EINVAL;
-}
-
-static int take_timeout(const char *value, struct switch_options *options, struct request *request)
-{
-	if (!kstrtouint(value, 10, &options->timeout_ms) &&
-	    options->timeout_ms >= 1 && options->timeout_ms <= TIMEOUT_MAX_MS)
-		return 0;
-	request_reason(request, "timeout_ms is 1 to %d, not %s", TIMEOUT_MAX_MS, value);
-	return -EINVAL;
-}
-
-static int take_scope(const char *value, struct switch_options *options, struct request *request)
-{
-	options->scope = value;
-	return 0;
-}
-
-static int take_objects(const char *value, struct switch_options *options, struct request *request)
-{
-	options->keep = !strcmp(value, "keep");
-	if (options->keep || !strcmp(value, "migrate"))
-		return 0;
-	request_reason(request, "objects is migrate or keep, not %s", value);
-	return -EINVAL;
-}
-
-/* An option, and the one mode that it is for; MODES: any. */
-static const struct {
-	const char *key;
-	int mode;
-	int (*take)(const char *value, struct switch_options *options, struct request *request);
-} switch_keys[] = {
-	{ "mode", MODES, take_mode },
-	{ "timeout_ms", MODE_EXCLUSIVE, take_timeout },
-	{ "scope", MODE_SCOPED, take_scope },
-	{ "objects", MODE_PER_OBJECT, take_objects },
-};
-
-static int find_key(const char *option, const char **value)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(switch_keys); i++) {
-		*value = value_of(option, switch_keys[i].key);
-		if (*value)
-			return i;
-	}
-	return -1;
-}
-
-static int take_options(char *words[], int count, struct switch_options *options, struct request *request)
-{
-	unsigned long seen = 0;
-	const char *value;
-	int i, key, err;
-
-	for (i = 0; i < count; i++) {
-		key = find_key(words[i], &value);
-		if (key < 0) {
-			request_reason(request, "unknown option %s", words[i]);
-			return -EINVAL;
-		}
-		if (__test_and_set_bit(key, &seen)) {
-			request_reason(request, "option %s twice", switch_keys[key].key);
-			return -EINVAL;
-		}
-		err = switch_keys[key].take(value, options, request);
-		if (err)
-			return err;
-	}
-	for_each_set_bit(key, &seen, ARRAY_SIZE(switch_keys)) {
-		if (switch_keys[key].mode == MODES || switch_keys[key].mode == options->mode)
-			continue;
-		/* Without a mode, a timeout is for the case that it becomes an exclusive one. */
-		if (switch_keys[key].mode == MODE_EXCLUSIVE && options->mode == MODES)
-			continue;
-		request_reason(request, "option %s is for mode %s", switch_keys[key].key,
-			       mode_name(switch_keys[key].mode));
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int command_switch(char *words[], int count, struct request *request)
-{
-	struct switch_options options = { .mode = MODES, .timeout_ms = TIMEOUT_MS };
-	int err;
-
-	if (count < 3) {
-		request_reason(request, "switch needs a subsystem and an edition");
-		return -EINVAL;
-	}
-	err = take_options(words + 3, count - 3, &options, request);
-	if (err)
-		return err;
-	return switch_edition(words[1], words[2], &options, request);
-}
-
-static int command_set(char *words[], int count, struct request *request)
-{
-	if (count != 4) {
-		request_reason(request, "set needs a subsystem, an edition and parameter=value");
-		return -EINVAL;
-	}
-	return parameter_set(words[1], words[2], words[3], request);
-}
-
-static int command_who(char *words[], int count, struct request *request)
-{
-	if (count != 2) {
-		request_reason(request, "who needs a subsystem");
-		return -EINVAL;
-	}
-	return name_insiders(words[1], request);
-}
-
-static const struct {
-	const char *verb;
-	int (*run)(char *words[], int count, struct request *request);
-} commands[] = {
-	{ "switch", command_switch },
-	{ "set", command_set },
-	{ "who", command_who },
-};
-
-static int command_run(char *line, struct request *request)
-{
-	char *words[COMMAND_WORDS];
-	int count;
-	int i;
-
-	count = split(line, words);
-	if (count < 0) {
-		request_reason(request, "a command is one to %d words", COMMAND_WORDS);
-		return count;
-	}
-	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		if (!strcmp(words[0], commands[i].verb))
-			return commands[i].run(words, count, request);
-	request_reason(request, "unknown command %s", words[0]);
-	return -EINVAL;
-}
-
-/* Takes one newline off the end. A quote is not printable here: it could not be shown in an event. */
-static int command_check(char *line, size_t length)
-{
-	size_t i;
-
-	if (length && line[length - 1] == '\n')
-		line[--length] = '\0';
-	for (i = 0; i < length; i++) {
-		if (line[i] == '\t')
-			continue;
-		if (!isascii(line[i]) || !isprint(line[i]) || line[i] == '"')
-			return -EINVAL;
-	}
-	return 0;
-}
 
 /* Takes what was written and does it. @shown: gets the line, once it is known to be one. */
 static int command_take(const char __user *from, size_t length, char *shown, struct request *request)
@@ -262,7 +50,11 @@ static int command_take(const char __user *from, size_t length, char *shown, str
 
 static ssize_t device_write(struct file *file, const char __user *from, size_t length, loff_t *pos)
 {
-	struct request request = { .by = task_tgid_nr(current), .start_ns = ktime_get_ns() };
+	struct request request = {
+		.by = task_tgid_nr(current),
+		.file = file,
+		.start_ns = ktime_get_ns(),
+	};
 	char shown[COMMAND_MAX + 1] = "?";
 	int err;
 
@@ -353,6 +145,7 @@ static int device_open(struct inode *inode, struct file *file)
 
 static int device_release(struct inode *inode, struct file *file)
 {
+	leases_drop(file);
 	kfree(file->private_data);
 	return 0;
 }

@@ -202,17 +202,52 @@ static unsigned long text_in_flight(const struct edition *edition)
 	return sum;
 }
 
+static void drain_again(struct edition *edition)
+{
+	unsigned long poll;
+
+	/* A reader may sit in there for ever: look again, ever less often. */
+	poll = div_u64(ktime_get_ns() - READ_ONCE(edition->left_ns), NSEC_PER_SEC / HZ) / 4;
+	poll = clamp_t(unsigned long, poll, DRAIN_POLL_MIN, DRAIN_POLL_MAX);
+	queue_delayed_work(dynamos_queue, &edition->drain, poll);
+}
+
+static bool has_drained(const struct edition *edition, u64 epoch)
+{
+	bool drained;
+
+	mutex_lock(&dynamos_lock);
+	drained = edition->epoch == epoch && is_left(edition);
+	mutex_unlock(&dynamos_lock);
+	return drained;
+}
+
+/* Nobody is in the edition, and nobody switches to it meanwhile. Return: false when a switch is under way. */
+static bool retire(const struct edition *edition, u64 epoch)
+{
+	if (!edition->def->traits->retire)
+		return true;
+	if (!mutex_trylock(&edition->subsystem->switching))
+		return false;
+	if (has_drained(edition, epoch))
+		author_call(edition, CALLBACK_RETIRE);
+	mutex_unlock(&edition->subsystem->switching);
+	return true;
+}
+
 /* Who reads of it may remove the module: the event comes when nothing holds that back any more. */
 static void drain_finish(struct edition *edition, u64 epoch)
 {
 	struct last last;
 
+	if (!retire(edition, epoch)) {
+		drain_again(edition);
+		return;
+	}
 	watch_stop(edition);
 	mutex_lock(&dynamos_lock);
 	if (edition->epoch == epoch && is_left(edition)) {
 		last_read(edition, &last);
-		if (edition->def->traits->retire)
-			edition->def->traits->retire();
 		/* The edition stays: its module's exit waits for dynamos_lock first, and then for this work to end. */
 		if (edition->held) {
 			edition->held = false;
@@ -242,16 +277,6 @@ static void drain_complain(struct edition *edition, unsigned long in_flight)
 		look_report(edition->subsystem, look);
 	mutex_unlock(&dynamos_lock);
 	kfree(look);
-}
-
-static void drain_again(struct edition *edition)
-{
-	unsigned long poll;
-
-	/* A reader may sit in there for ever: look again, ever less often. */
-	poll = div_u64(ktime_get_ns() - READ_ONCE(edition->left_ns), NSEC_PER_SEC / HZ) / 4;
-	poll = clamp_t(unsigned long, poll, DRAIN_POLL_MIN, DRAIN_POLL_MAX);
-	queue_delayed_work(dynamos_queue, &edition->drain, poll);
 }
 
 static void drain_work(struct work_struct *work)

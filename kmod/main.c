@@ -32,6 +32,7 @@ static const struct {
 } parts[] = {
 	{ queue_start, queue_stop },
 	{ tasks_start, tasks_stop },
+	{ tripwire_start, tripwire_stop },
 	{ functions_start, functions_stop },
 	{ sysfs_start, sysfs_stop },
 	{ device_start, device_stop },

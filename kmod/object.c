@@ -24,6 +24,7 @@
 #include <linux/hash.h>
 #include <linux/list.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -40,7 +41,7 @@ struct record {
 	u32 session;			/* of the switch that `index` belongs to; in later ones only `calls` counts */
 	u32 index;			/* of the edition it has */
 	unsigned int calls;		/* about it, in the old edition */
-	bool moving;			/* by somebody, who will wake the others */
+	struct task_struct *mover;	/* moves it now, and will wake the others; has a reference; NULL: nobody */
 };
 
 struct bucket {
@@ -102,7 +103,20 @@ static void record_remove(struct objects *objects, struct record *record)
 {
 	hlist_del_init(&record->node);
 	atomic_dec(&objects->count);
+	if (record->mover)
+		put_task_struct(record->mover);
 	kfree(record);
+}
+
+/* Who died while it moved an object has left it between two layouts: nobody is to touch that again. */
+static bool is_broken(const struct record *record)
+{
+	return record->mover && READ_ONCE(record->mover->flags) & PF_EXITING;
+}
+
+static bool is_being_moved(const struct record *record)
+{
+	return record->mover && !is_broken(record);
 }
 
 /* -------------------------------------------------------------------------------------------------- moving one */
@@ -134,7 +148,7 @@ static bool move(struct objects *objects, struct bucket *bucket, struct record *
 {
 	int err;
 
-	record->moving = true;
+	record->mover = get_task_struct(current);
 	if (objects->may_sleep) {
 		spin_unlock_irqrestore(&bucket->lock, *flags);
 		err = transfer(objects, record->object);
@@ -142,7 +156,8 @@ static bool move(struct objects *objects, struct bucket *bucket, struct record *
 	} else {
 		err = transfer(objects, record->object);
 	}
-	record->moving = false;
+	put_task_struct(record->mover);
+	record->mover = NULL;
 	if (!err) {
 		record->session = objects->session;
 		record->index = objects->new;
@@ -159,7 +174,7 @@ static bool is_moving(struct objects *objects, void *object)
 
 	spin_lock_irqsave(&bucket->lock, flags);
 	record = record_find(bucket, object);
-	moving = record && record->moving;
+	moving = record && is_being_moved(record);
 	spin_unlock_irqrestore(&bucket->lock, flags);
 	return moving;
 }
@@ -192,7 +207,9 @@ static bool may_move_here(const struct objects *objects)
 
 static bool is_at_rest(const struct objects *objects, const struct record *record)
 {
-	return READ_ONCE(objects->settled) && !atomic_read(&objects->unrecorded) && !(record && record->calls);
+	if (!READ_ONCE(objects->settled) || atomic_read(&objects->unrecorded))
+		return false;
+	return !record || (!record->calls && !is_broken(record));
 }
 
 /* An object that has not got the new edition yet. Caller holds the bucket's lock. Return: the edition's number. */
@@ -256,7 +273,7 @@ static u32 try_pick(struct subsystem *subsystem, struct dynamos_pass *pass)
 
 	spin_lock_irqsave(&bucket->lock, flags);
 	record = record_find(bucket, pass->object);
-	if (record && record->moving)
+	if (record && is_being_moved(record))
 		index = DYNAMOS_MAX_EDITIONS;
 	else if (has_new(objects, record))
 		index = objects->new;
@@ -311,7 +328,8 @@ static u32 pick_by_object(struct subsystem *subsystem, struct dynamos_pass *pass
 		if (index < DYNAMOS_MAX_EDITIONS)
 			return index;
 		atomic_inc(&subsystem->held);
-		wait_event(subsystem->gate_queue, !is_moving(objects, pass->object));
+		/* Who dies wakes nobody. */
+		wait_event_timeout(subsystem->gate_queue, !is_moving(objects, pass->object), HZ);
 		atomic_dec(&subsystem->held);
 	}
 }
@@ -487,16 +505,29 @@ void objects_end(struct subsystem *subsystem)
 	for (i = 0; i < ARRAY_SIZE(objects->buckets); i++) {
 		spin_lock_irqsave(&objects->buckets[i].lock, flags);
 		hlist_for_each_entry_safe(record, next, &objects->buckets[i].records, node)
-			if (!record->calls && !record->moving)
+			if (!record->calls && !is_being_moved(record))
 				record_remove(objects, record);
 		spin_unlock_irqrestore(&objects->buckets[i].lock, flags);
 	}
 }
 
+/* Those of threads that died inside are left. */
+static void records_free(struct objects *objects)
+{
+	struct record *record;
+	struct hlist_node *next;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(objects->buckets); i++)
+		hlist_for_each_entry_safe(record, next, &objects->buckets[i].records, node)
+			record_remove(objects, record);
+}
+
 /* The subsystem goes: nobody is inside. */
 void objects_free(struct subsystem *subsystem)
 {
-	objects_end(subsystem);
+	if (subsystem->objects)
+		records_free(subsystem->objects);
 	kvfree(subsystem->objects);
 	subsystem->objects = NULL;
 }

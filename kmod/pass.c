@@ -175,7 +175,7 @@ static void refuse_to_wait(struct subsystem *subsystem, const struct dynamos_fun
 static void wait_at_gate(struct subsystem *subsystem, const struct dynamos_function *function)
 {
 	/* Whoever makes the switch would wait for itself. */
-	if (current == READ_ONCE(subsystem->switcher))
+	if (current == READ_ONCE(subsystem->switcher) || current == READ_ONCE(subsystem->author))
 		return;
 	if (!may_sleep_here()) {
 		if (!is_inside(subsystem, function))

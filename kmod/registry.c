@@ -16,7 +16,7 @@
 
 /* Protects the registry and every switch; see core.h. */
 DEFINE_MUTEX(dynamos_lock);
-LIST_HEAD(subsystems);			/* of struct subsystem; dynamos_lock */
+LIST_HEAD(subsystems);			/* of struct subsystem; dynamos_lock, and the tripwire reads it by RCU */
 
 struct subsystem *subsystem_find(const char *name)
 {
@@ -149,6 +149,14 @@ static int edition_show(struct edition *edition, struct request *request)
 	return err;
 }
 
+static int check_enabled(struct request *request)
+{
+	if (is_enabled())
+		return 0;
+	request_reason(request, "the module is switched off (parameter enable)");
+	return -EPERM;
+}
+
 static int edition_add(struct dynamos_edition *def, struct request *request)
 {
 	struct subsystem *subsystem = def->subsystem->core;
@@ -224,7 +232,9 @@ int dynamos_register_edition(struct dynamos_edition *edition)
 	int err;
 
 	mutex_lock(&dynamos_lock);
-	err = edition_add(edition, &request);
+	err = check_enabled(&request);
+	if (!err)
+		err = edition_add(edition, &request);
 	mutex_unlock(&dynamos_lock);
 	if (!err)
 		return 0;
@@ -283,6 +293,8 @@ static struct subsystem *subsystem_create(struct dynamos_subsystem *def)
 	mutex_init(&subsystem->switching);
 	pass_init(subsystem);
 	looking_init(subsystem);
+	lease_init(subsystem);
+	rescue_init(subsystem);
 	migration_init(subsystem);
 	sysfs_init_subsystem(subsystem);
 	subsystem->original = edition_create(subsystem, def->original);
@@ -302,6 +314,8 @@ static void subsystem_destroy(struct subsystem *subsystem)
 	edition_drain_cancel(subsystem->original);
 	cancel_delayed_work_sync(&subsystem->looking);
 	cancel_delayed_work_sync(&subsystem->migration);
+	cancel_delayed_work_sync(&subsystem->rescue);
+	lease_cancel(subsystem);
 	sysfs_remove_edition(subsystem->original);
 	edition_unpublish(subsystem->original);
 	functions_remove(subsystem);
@@ -361,10 +375,12 @@ int dynamos_register_subsystem(struct dynamos_subsystem *def)
 	if (!subsystem)
 		return -ENOMEM;
 	mutex_lock(&dynamos_lock);
-	err = subsystem_add(subsystem, &request);
+	err = check_enabled(&request);
+	if (!err)
+		err = subsystem_add(subsystem, &request);
 	if (!err) {
 		def->core = subsystem;
-		list_add_tail(&subsystem->list, &subsystems);
+		list_add_tail_rcu(&subsystem->list, &subsystems);
 		event_emit("registered", "subsystem=%s", def->name);
 	}
 	mutex_unlock(&dynamos_lock);
@@ -384,10 +400,12 @@ void dynamos_unregister_subsystem(struct dynamos_subsystem *def)
 
 	mutex_lock(&dynamos_lock);
 	WARN_ON(subsystem->gated || subsystem->original->held);
-	list_del(&subsystem->list);
+	list_del_rcu(&subsystem->list);
 	def->core = NULL;
 	event_emit("unregistered", "subsystem=%s", def->name);
 	mutex_unlock(&dynamos_lock);
+	/* A fault that is being looked at. */
+	synchronize_rcu();
 	/* Whoever was counted out of an original after its gate had gone may still be behind its last instruction. */
 	wait_for_text();
 	subsystem_destroy(subsystem);

@@ -32,6 +32,7 @@ struct place {
 	enum { PLACE_BODY, PLACE_WRAPPER, PLACE_DISPATCH } kind;
 	const struct function *function;
 	const struct edition *edition;		/* of a wrapper */
+	struct dynamos_counts __percpu *counts;	/* in which it is counted; NULL for a body */
 };
 
 /* A subsystem's places, sorted. Never changed once published; a new one replaces it, under dynamos_lock. */
@@ -58,7 +59,7 @@ static unsigned long text_end(unsigned long address)
 }
 
 static void place_add(struct places *places, unsigned long start, int kind, const struct function *function,
-		      const struct edition *edition)
+		      const struct edition *edition, struct dynamos_counts __percpu *counts)
 {
 	struct place *place = &places->places[places->count++];
 
@@ -68,17 +69,20 @@ static void place_add(struct places *places, unsigned long start, int kind, cons
 		.kind = kind,
 		.function = function,
 		.edition = edition,
+		.counts = counts,
 	};
 }
 
 static void places_add_function(struct places *places, const struct function *function)
 {
-	place_add(places, (unsigned long)function->def->dispatch.wrapper, PLACE_DISPATCH, function, NULL);
+	const struct dynamos_function *def = function->def;
+
+	place_add(places, (unsigned long)def->dispatch.wrapper, PLACE_DISPATCH, function, NULL, def->dispatch.counts);
 	if (!function->gate)
 		return;
-	place_add(places, gate_site(function->gate), PLACE_BODY, function, NULL);
+	place_add(places, gate_site(function->gate), PLACE_BODY, function, NULL, NULL);
 	if (gate_cold(function->gate))
-		place_add(places, gate_cold(function->gate), PLACE_BODY, function, NULL);
+		place_add(places, gate_cold(function->gate), PLACE_BODY, function, NULL, NULL);
 }
 
 static void places_add_edition(struct places *places, const struct edition *edition)
@@ -89,11 +93,12 @@ static void places_add_edition(struct places *places, const struct edition *edit
 	if (edition->def->replacements) {
 		for (replacement = edition->def->replacements; *replacement; replacement++)
 			place_add(places, (unsigned long)(*replacement)->wrapper, PLACE_WRAPPER,
-				  (*replacement)->function->core, edition);
+				  (*replacement)->function->core, edition, (*replacement)->counts);
 		return;
 	}
 	list_for_each_entry(function, &edition->subsystem->functions, list)
-		place_add(places, (unsigned long)function->def->original.wrapper, PLACE_WRAPPER, function, edition);
+		place_add(places, (unsigned long)function->def->original.wrapper, PLACE_WRAPPER, function, edition,
+			  function->def->original.counts);
 }
 
 static unsigned int places_needed(const struct subsystem *subsystem)
@@ -158,7 +163,7 @@ void places_free(struct subsystem *subsystem)
 
 static const struct place *place_of(const struct places *places, unsigned long address)
 {
-	unsigned int low = 0, high = places->count;
+	unsigned int low = 0, high = places ? places->count : 0;
 
 	while (low < high) {
 		unsigned int middle = low + (high - low) / 2;
@@ -486,4 +491,61 @@ bool is_inside(struct subsystem *subsystem, const struct dynamos_function *funct
 	}
 	rcu_read_unlock();
 	return inside || unwind_error(&state);
+}
+
+/* ------------------------------------------------------------------------------------------------ a thread's fault */
+
+/* Is an address in an edition: in a wrapper of it, or anywhere in its module, if that has nothing else? */
+bool text_is_of(const struct edition *edition, unsigned long address)
+{
+	const struct subsystem *subsystem = edition->subsystem;
+	const struct place *place;
+
+	if (edition != subsystem->original)
+		return within_module_core(address, edition->def->owner);
+	place = place_of(rcu_dereference(subsystem->places), address);
+	return place && place->kind == PLACE_WRAPPER && place->edition == edition;
+}
+
+/**
+ * stack_read() - read the current thread's stack
+ * @regs: where from; NULL: from here
+ * @at: gets the addresses, from inside out: where it is, if there are @regs, and the calls that it is in
+ * @most: how many there is room for
+ *
+ * Context: any. What is not to be explained is left out. Return: how many there were.
+ */
+unsigned int stack_read(struct pt_regs *regs, unsigned long *at, unsigned int most)
+{
+	struct unwind_state state;
+	unsigned long address;
+	unsigned int count = 0;
+
+	/* The unwinder begins behind it. */
+	if (regs && count < most)
+		at[count++] = regs->ip;
+	for (unwind_start(&state, current, regs, NULL); count < most && !is_end_of_stack(&state);
+	     unwind_next_frame(&state)) {
+		address = unwind_get_return_address(&state);
+		if (address)
+			at[count++] = address - 1;
+	}
+	return count;
+}
+
+/*
+ * The calls of a subsystem that are on a stack will never return: count them out. Whoever died did so in the middle of
+ * them, so that each was counted in.
+ */
+void stack_is_gone(struct subsystem *subsystem, const unsigned long *at, unsigned int count)
+{
+	const struct places *places = rcu_dereference(subsystem->places);
+	const struct place *place;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		place = place_of(places, at[i]);
+		if (place && place->counts)
+			this_cpu_inc(place->counts->returned);
+	}
 }

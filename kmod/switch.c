@@ -34,6 +34,8 @@ struct transaction {
 	struct request *request;
 	enum mode mode;
 	bool holds;			/* the reference to the module of `to` was taken by this transaction */
+	bool urgent;			/* plainly to the original: comes before everything else */
+	unsigned int overtaken;		/* as the subsystem had it when this began */
 };
 
 const char *mode_name(enum mode mode)
@@ -148,6 +150,15 @@ static int check(struct transaction *transaction, const char *edition_name)
 		request_reason(request, "subsystem %s has no edition %s", subsystem->def->name, edition_name);
 		return -ENXIO;
 	}
+	if (transaction->to->quarantine) {
+		request_reason(request, "edition %s is in quarantine (%s)", edition_name,
+			       why_name(transaction->to->quarantine));
+		return -ENOTRECOVERABLE;
+	}
+	if (!is_enabled() && transaction->to != subsystem->original) {
+		request_reason(request, "the module is switched off (parameter enable)");
+		return -EPERM;
+	}
 	transaction->from = active_edition(subsystem);
 	if (transaction->to == transaction->from) {
 		if (transaction->options->mode == MODE_SCOPED) {
@@ -220,6 +231,10 @@ static void send_gates(struct subsystem *subsystem, u32 word)
 	 * on each other, and so it sees them.
 	 */
 	smp_store_release(subsystem->def->active, word);
+	/* Pairs with the barrier in trip_subsystem(): whichever comes second sees the other's store. */
+	smp_mb();
+	if (READ_ONCE(subsystem->tripped))
+		WRITE_ONCE(*subsystem->def->active, subsystem->original->def->index);
 }
 
 /* All new calls get one edition. Gates that were sent to a handler or the dispatch slot are plain again. */
@@ -280,14 +295,36 @@ static void commit(const struct transaction *transaction)
 	say_switched(transaction, NULL);
 }
 
+/* To be asked, with dynamos_lock held, before each change of the gates: time has passed since the last one. */
+static int still_wanted(const struct transaction *transaction)
+{
+	const struct subsystem *subsystem = transaction->subsystem;
+	const struct edition *to = transaction->to;
+
+	if (to->quarantine) {
+		request_reason(transaction->request, "edition %s was put in quarantine meanwhile (%s)", to->def->name,
+			       why_name(to->quarantine));
+		return -ECANCELED;
+	}
+	if (transaction->overtaken == READ_ONCE(subsystem->overtaken) &&
+	    (transaction->urgent || !atomic_read(&subsystem->urgent)))
+		return 0;
+	request_reason(transaction->request, "given up for a switch to the original");
+	return -ECANCELED;
+}
+
 /* --------------------------------------------------------------------------------------------------- concurrent */
 
 static int switch_concurrent(struct transaction *transaction)
 {
+	int err;
+
 	mutex_lock(&dynamos_lock);
-	commit(transaction);
+	err = still_wanted(transaction);
+	if (!err)
+		commit(transaction);
 	mutex_unlock(&dynamos_lock);
-	return 0;
+	return err;
 }
 
 /* ---------------------------------------------------------------------------------------------------- exclusive */
@@ -300,16 +337,13 @@ static bool has_transfer(const struct transaction *transaction)
 /* What was done is undone. Nobody is in any function of the subsystem. */
 static int transfer_all(const struct transaction *transaction)
 {
-	const struct dynamos_edition_traits *from = transaction->from->def->traits;
-	const struct dynamos_edition_traits *to = transaction->to->def->traits;
-	int err = 0;
+	int err;
 
-	if (from->transfer)
-		err = from->transfer(NULL, DYNAMOS_OUT_OF);
-	if (!err && to->transfer) {
-		err = to->transfer(NULL, DYNAMOS_INTO);
-		if (err && from->transfer)
-			from->transfer(NULL, DYNAMOS_INTO);
+	err = author_call(transaction->from, CALLBACK_OUT_OF);
+	if (!err) {
+		err = author_call(transaction->to, CALLBACK_INTO);
+		if (err)
+			author_call(transaction->from, CALLBACK_INTO);
 	}
 	if (!err)
 		return 0;
@@ -354,7 +388,7 @@ static int not_yet(struct transaction *transaction, unsigned long deadline)
 		request_reason(transaction->request, "interrupted by a signal while callers left");
 		return -EINTR;
 	}
-	return 0;
+	return still_wanted(transaction);
 }
 
 /* Return: true when nobody is inside and nobody can get in. Without data to move, the switch is made at once. */
@@ -362,7 +396,7 @@ static bool close_gate(struct transaction *transaction, struct relook *state)
 {
 	lockdep_assert_held(&dynamos_lock);
 	relook(transaction->subsystem, state);
-	if (!pass_close(transaction->subsystem))
+	if (READ_ONCE(transaction->subsystem->tripped) || !pass_close(transaction->subsystem))
 		return false;
 	if (!has_transfer(transaction))
 		commit(transaction);
@@ -461,9 +495,13 @@ static int switch_exclusive(struct transaction *transaction)
 	int err;
 
 	mutex_lock(&dynamos_lock);
+	err = still_wanted(transaction);
 	before = *subsystem->def->active;
-	send_gates(subsystem, DYNAMOS_SLOT_DISPATCH);
+	if (!err)
+		send_gates(subsystem, DYNAMOS_SLOT_DISPATCH);
 	mutex_unlock(&dynamos_lock);
+	if (err)
+		return err;
 	wait_for_text();
 
 	err = switch_while_held(transaction);
@@ -521,14 +559,19 @@ static struct scope *make_scope(struct transaction *transaction)
 static int switch_scoped(struct transaction *transaction)
 {
 	struct scope *scope = make_scope(transaction);
+	int err;
 
 	if (IS_ERR(scope))
 		return PTR_ERR(scope);
 	make_way(transaction->subsystem, transaction->to);
 	mutex_lock(&dynamos_lock);
-	enter_scope(transaction, scope);
+	err = still_wanted(transaction);
+	if (err)
+		scope_retire(scope);
+	else
+		enter_scope(transaction, scope);
 	mutex_unlock(&dynamos_lock);
-	return 0;
+	return err;
 }
 
 static void enter_per_object(struct transaction *transaction)
@@ -564,9 +607,11 @@ static int switch_per_object(struct transaction *transaction)
 		return err;
 	make_way(subsystem, NULL);
 	mutex_lock(&dynamos_lock);
-	enter_per_object(transaction);
+	err = still_wanted(transaction);
+	if (!err)
+		enter_per_object(transaction);
 	mutex_unlock(&dynamos_lock);
-	return 0;
+	return err;
 }
 
 /* -------------------------------------------------------------------------------- what a per-object switch leaves */
@@ -644,12 +689,27 @@ void migration_init(struct subsystem *subsystem)
 
 /* --------------------------------------------------------------------------------------------- one transaction */
 
-static int prepare(const struct transaction *transaction)
+/* Nothing has been begun, or all has been done: a switch to the original need not wait for the author. */
+static int call_author(const struct transaction *transaction, enum callback callback)
 {
-	const struct dynamos_edition_traits *traits = transaction->to->def->traits;
+	struct subsystem *subsystem = transaction->subsystem;
 	int err;
 
-	err = traits->prepare ? traits->prepare() : 0;
+	mutex_lock(&dynamos_lock);
+	subsystem->in_author = true;
+	mutex_unlock(&dynamos_lock);
+	err = author_call(transaction->to, callback);
+	mutex_lock(&dynamos_lock);
+	subsystem->in_author = false;
+	mutex_unlock(&dynamos_lock);
+	return err;
+}
+
+static int prepare(const struct transaction *transaction)
+{
+	int err;
+
+	err = call_author(transaction, CALLBACK_PREPARE);
 	if (!err)
 		return 0;
 	request_reason(transaction->request, "edition %s is not ready: error %d", transaction->to->def->name, -err);
@@ -661,17 +721,13 @@ static int perform(struct transaction *transaction)
 	static int (*const modes[])(struct transaction *transaction) = {
 		switch_concurrent, switch_exclusive, switch_per_object, switch_scoped,
 	};
-	const struct dynamos_edition_traits *traits = transaction->to->def->traits;
 	int err;
 
 	err = prepare(transaction);
 	if (err)
 		return err;
 	err = modes[transaction->mode](transaction);
-	if (!err && traits->commit)
-		traits->commit();
-	if (err && traits->abort)
-		traits->abort();
+	call_author(transaction, err ? CALLBACK_ABORT : CALLBACK_COMMIT);
 	return err;
 }
 
@@ -681,6 +737,7 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 
 	lockdep_assert_held(&transaction->subsystem->switching);
 	mutex_lock(&dynamos_lock);
+	transaction->overtaken = transaction->subsystem->overtaken;
 	err = check(transaction, edition_name);
 	if (!err)
 		err = edition_hold(transaction);
@@ -693,6 +750,62 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 	edition_release(transaction);
 	mutex_unlock(&dynamos_lock);
 	return err;
+}
+
+#define OVERTAKE_POLL_MS 10
+
+/* While another transaction waits for its author. Return: 0 not possible now; 1 done; an errno. */
+static int overtake_author(struct transaction *transaction, const char *edition_name)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	int err = 0;
+
+	mutex_lock(&dynamos_lock);
+	if (subsystem->in_author)
+		err = check(transaction, edition_name);
+	if (subsystem->in_author && !err && transaction->mode == MODE_CONCURRENT) {
+		subsystem->overtaken++;
+		commit(transaction);
+		err = 1;
+	}
+	mutex_unlock(&dynamos_lock);
+	return err;
+}
+
+/* A switch to the original: one that is under way is asked to give up. Return: 0 it is its turn; 1 done; an errno. */
+static int overtake(struct transaction *transaction, const char *edition_name)
+{
+	struct subsystem *subsystem = transaction->subsystem;
+	int done = 0;
+
+	atomic_inc(&subsystem->urgent);
+	while (!mutex_trylock(&subsystem->switching)) {
+		done = overtake_author(transaction, edition_name);
+		if (!done && msleep_interruptible(OVERTAKE_POLL_MS))
+			done = -EINTR;
+		if (done)
+			break;
+	}
+	atomic_dec(&subsystem->urgent);
+	return done;
+}
+
+static int take_turn(struct transaction *transaction, const char *edition_name)
+{
+	int done;
+
+	if (transaction->urgent)
+		done = overtake(transaction, edition_name);
+	else
+		done = mutex_lock_interruptible(&transaction->subsystem->switching);
+	if (done == -EINTR)
+		request_reason(transaction->request, "interrupted by a signal while waiting for its turn");
+	return done;
+}
+
+static bool is_urgent(const struct switch_options *options, const char *edition_name)
+{
+	return (options->mode == MODES || options->mode == MODE_CONCURRENT) && !strcmp(edition_name, "original");
 }
 
 /* Until subsystem_unpin(), its module stays, and so does it. */
@@ -727,21 +840,23 @@ static void subsystem_unpin(struct subsystem *subsystem)
 int switch_edition(const char *subsystem_name, const char *edition_name, const struct switch_options *options,
 		   struct request *request)
 {
-	struct transaction transaction = { .options = options, .request = request };
+	struct transaction transaction = {
+		.options = options,
+		.request = request,
+		.urgent = is_urgent(options, edition_name),
+	};
 	int err;
 
 	transaction.subsystem = subsystem_pin(subsystem_name, request);
 	if (!transaction.subsystem)
 		return -ENOENT;
-	if (mutex_lock_interruptible(&transaction.subsystem->switching)) {
-		request_reason(request, "interrupted by a signal while waiting for its turn");
-		err = -EINTR;
-	} else {
+	err = take_turn(&transaction, edition_name);
+	if (!err) {
 		err = switch_locked(&transaction, edition_name);
 		mutex_unlock(&transaction.subsystem->switching);
 	}
 	subsystem_unpin(transaction.subsystem);
-	return err;
+	return err > 0 ? 0 : err;
 }
 
 /**

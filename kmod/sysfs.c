@@ -120,6 +120,20 @@ SHOW(switches)
 
 READ_ONLY(switches);
 
+SHOW(lease)
+{
+	return sysfs_emit(buf, "%s\n", lease_name(READ_ONCE(to_subsystem(kobj)->lease.state)));
+}
+
+READ_ONLY(lease);
+
+SHOW(lease_holder)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(to_subsystem(kobj)->lease.pid));
+}
+
+READ_ONLY(lease_holder);
+
 static struct attribute *subsystem_attrs[] = {
 	&active_attribute.attr,
 	&partial_attribute.attr,
@@ -130,6 +144,8 @@ static struct attribute *subsystem_attrs[] = {
 	&before_gate_attribute.attr,
 	&unreliable_attribute.attr,
 	&switches_attribute.attr,
+	&lease_attribute.attr,
+	&lease_holder_attribute.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(subsystem);
@@ -195,11 +211,27 @@ SHOW(modes)
 
 READ_ONLY(modes);
 
+SHOW(quarantine)
+{
+	return sysfs_emit(buf, "%s\n", why_name(READ_ONCE(to_edition(kobj)->quarantine)));
+}
+
+READ_ONLY(quarantine);
+
+SHOW(died)
+{
+	return sysfs_emit(buf, "%d\n", atomic_read(&to_edition(kobj)->died));
+}
+
+READ_ONLY(died);
+
 static struct attribute *edition_attrs[] = {
 	&index_attribute.attr,
 	&state_attribute.attr,
 	&module_attribute.attr,
 	&modes_attribute.attr,
+	&quarantine_attribute.attr,
+	&died_attribute.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(edition);
