@@ -228,7 +228,7 @@ def counts_are_exact(place: Place, neighbour: Neighbour, *options: str) -> None:
     begin = (neighbour.hits(), place.counted_by_all())
     made = 0
     for edition in (*place.editions, "original"):
-        place.subsystem.switch(edition, *(options or ("mode=concurrent",)))
+        switch_all(place, edition, *(options or ("mode=concurrent",)))
         before = place.counted()
         calls = place.calls(edition)
         expected = {name: count + calls * (name == edition) for name, count in before.items()}
@@ -247,11 +247,17 @@ def calls_beside_switches(place: Place, *options: str) -> int:
         while switched < SWITCHES:
             calling = pool.submit(place.many_calls)
             while not calling.done():
-                place.subsystem.switch(next(turns), *options)
+                switch_all(place, next(turns), *options)
                 switched += 1
             made += calling.result()
-    place.subsystem.switch("original", *options)
+    switch_all(place, "original", *options)
     return made
+
+
+def switch_all(place: Place, edition: str, *options: str) -> None:
+    """Switch, and wait until all calls get the edition: per object that takes a moment."""
+    place.subsystem.switch(edition, *options)
+    guest.wait_until(lambda: place.subsystem.partial() == "none", "every object has the edition")
 
 
 def both_work(place: Place, comes: Comes, backend: str, first: str, leaves: str) -> None:
@@ -408,14 +414,39 @@ def shares_are_exact(place: Place, neighbour: Neighbour) -> None:
     place.subsystem.switch("original", "mode=concurrent")
 
 
-@pytest.mark.parametrize("comes", [kprobe, kretprobe])
-def test_exclusive_and_scoped_beside_a_probe(values: Values, backend: str, comes: Comes) -> None:
-    with values.gates(backend), comes(values.function) as probe:
-        shares_are_exact(values, probe)
-        counts_are_exact(values, probe, "mode=exclusive", "timeout_ms=10000")
+def exact_in_mode(place: Place, comes: Comes, backend: str, first: str, mode: str) -> None:
+    with ExitStack() as stack:
+        if first == "gate":
+            stack.enter_context(place.gates(backend))
+        neighbour = stack.enter_context(comes(place.function))
+        if first == "neighbour":
+            stack.enter_context(place.gates(backend))
+        if mode == "scoped":
+            shares_are_exact(place, neighbour)
+        elif mode == "exclusive":
+            counts_are_exact(place, neighbour, "mode=exclusive", "timeout_ms=10000")
+        else:
+            counts_are_exact(place, neighbour, f"mode={mode}")
+
+
+each_other_mode = pytest.mark.parametrize("mode", ["exclusive", "per-object", "scoped"])
+each_first = pytest.mark.parametrize("first", ["gate", "neighbour"])
+
+
+@each_first
+@each_other_mode
+@pytest.mark.parametrize("comes", [kprobe, kretprobe, function_tracer])
+def test_the_other_modes_beside_a_probe_or_the_tracer(
+    values: Values, backend: str, comes: Comes, first: str, mode: str
+) -> None:
+    exact_in_mode(values, comes, backend, first, mode)
 
 
 @only_ftrace
-def test_exclusive_beside_fexit(pipes: Pipes, backend: str) -> None:
-    with pipes.gates(backend), ebpf(pipes.function, "fexit") as program:
-        counts_are_exact(pipes, program, "mode=exclusive", "timeout_ms=10000")
+@each_first
+@each_other_mode
+@each_program
+def test_the_other_modes_beside_ebpf(
+    pipes: Pipes, backend: str, at: str, first: str, mode: str
+) -> None:
+    exact_in_mode(pipes, partial(ebpf, at=at), backend, first, mode)
