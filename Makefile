@@ -76,7 +76,7 @@ test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
 .PHONY: $(KERNELS:%=test-kernel-%)
 $(KERNELS:%=test-kernel-%): test-kernel-%:
 	@echo "== tests/kernel on $*"
-	@KERNEL=$* MEM=1G DISK=600M VM_CMD= $(PY) -m tests.vm \
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel'
 
 .PHONY: stress

@@ -30,13 +30,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SLOWEST))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def kernel_is_well() -> Iterator[None]:
-    """Fail, at the end, when the kernel has warned of anything meanwhile."""
+@pytest.fixture(scope="session")
+def kernel_log() -> Iterator[guest.KernelLog]:
+    """Give what the kernel logs from the beginning of the tests on."""
     log = guest.KernelLog()
-    yield
-    complaints = log.complaints()
+    yield log
     log.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_is_well(kernel_log: guest.KernelLog) -> Iterator[None]:
+    """Fail, at the end, when the kernel has warned of anything that no test had expected."""
+    yield
+    complaints = kernel_log.complaints()
     assert not complaints, "\n".join(complaints)
 
 

@@ -106,7 +106,7 @@ def loaded() -> list[str]:
     return sorted(name for line in lines if (name := line.split()[0]).startswith(CORE))
 
 
-def insert(name: str) -> None:
+def insert(name: str, parameters: str = "") -> None:
     """Load one module whose dependencies are there, like insmod, but quickly.
 
     Raises:
@@ -116,7 +116,7 @@ def insert(name: str) -> None:
     path = next(folder.rglob(f"{name}.ko"))
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        check(libc.syscall(_SYS_FINIT_MODULE, fd, b"", 0), f"loading {name}")
+        check(libc.syscall(_SYS_FINIT_MODULE, fd, parameters.encode(), 0), f"loading {name}")
     finally:
         os.close(fd)
 
@@ -329,6 +329,20 @@ class KernelLog:
             for line in lines
             if any(bad in line for bad in _BAD) and not any(slow in line for slow in _SLOW)
         ]
+
+    @contextmanager
+    def expect(self, *words: str) -> Iterator[None]:
+        """Have the kernel complain during the block, in lines with these words and in no others."""
+        before = self.complaints()
+        assert not before, "\n".join(before)
+        yield
+        others = [
+            line
+            for line in self.complaints()
+            if not line.startswith("taint: ") and not any(word in line for word in words)
+        ]
+        assert not others, "\n".join(others)
+        self._taints = self._read_taints()
 
     def close(self) -> None:
         """Stop looking."""

@@ -120,7 +120,12 @@ def parameters(module: str, *names: str) -> Mapping[str, int]:
 
 def set_parameter(module: str, name: str, value: int) -> None:
     """Set one that may be written."""
-    _parameter(module, name).write_text(str(value))
+    set_parameter_text(module, name, str(value))
+
+
+def set_parameter_text(module: str, name: str, value: str) -> None:
+    """Set one that is a word."""
+    _parameter(module, name).write_text(value)
 
 
 def _parameter(module: str, name: str) -> Path:

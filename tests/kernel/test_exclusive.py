@@ -6,9 +6,7 @@ from __future__ import annotations
 import errno
 import re
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -19,6 +17,7 @@ from dynamosd.model import EditionState
 from tests.kernel import control, guest
 from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.guest import SELFTEST_B, SELFTEST_LAYOUT
+from tests.kernel.load import background, holds, storm
 from tests.kernel.target import (
     FIRST_VALUE,
     Caller,
@@ -51,45 +50,6 @@ SWITCHES = 6
 
 FLIP = ("dynamos_selftest_flip", "dynamos_selftest_flip_b")
 ATOMIC = ("dynamos_selftest_atomic", "dynamos_selftest_atomic_b")
-
-
-@contextmanager
-def background(act: Callable[[], object]) -> Iterator[Future[object]]:
-    """Do something in another thread, and have it done, and well, at the end of the block."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(act)
-        yield future
-        future.result(guest.PATIENCE)
-
-
-@contextmanager
-def storm(*commands: str) -> Iterator[dict[str, set[int]]]:
-    """Have each command's calls made all the time; gives the results that there were, by command.
-
-    The first calls have returned when the block begins, and one call is made at its end.
-    """
-    target = Target()
-    results: dict[str, set[int]] = {command: set() for command in commands}
-    over = threading.Event()
-
-    def call(command: str) -> None:
-        while not over.is_set():
-            results[command].add(target.result(command))
-        results[command].add(target.result(command))
-
-    with ThreadPoolExecutor(len(commands)) as pool:
-        calls = [pool.submit(call, command) for command in commands]
-        try:
-            guest.wait_until(lambda: all(results.values()), "everybody has called once")
-            yield results
-        finally:
-            over.set()
-        for each in calls:
-            each.result(guest.PATIENCE)
-
-
-def holds(subsystem: Controlled, callers: int) -> Callable[[], bool]:
-    return lambda: subsystem.count("held") == callers
 
 
 @pytest.fixture
