@@ -32,6 +32,7 @@ from dynamosd.model import (
     EditionState,
     Function,
     KernelState,
+    LeaseState,
     Standing,
     Subsystem,
 )
@@ -345,6 +346,17 @@ class Kmod:
         """End an edition's quarantine; raises what `quarantine` does."""
         line = f"clear {_word(subsystem)} {_word(edition)}"
         self._command(_Command(line, subsystem, edition))
+
+    def read_lease(self, subsystem: str) -> LeaseState | None:
+        """Tell how a subsystem's lease stands; None when there is no such subsystem."""
+        folder = self._sysfs / subsystem
+        try:
+            if _text(folder / "active") is None:
+                return None
+            known = _text(folder / "lease") is not None
+            return LeaseState(_choice(folder / "lease"), self._lease_holder(subsystem), known)
+        except (OSError, ValueError):
+            return None
 
     def read_quarantine(self, subsystem: str, edition: str) -> str | None:
         """Give why an edition may not be switched to; None when it may, or there is none."""

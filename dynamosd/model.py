@@ -220,6 +220,18 @@ class SwitchOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseState:
+    """How a subsystem's lease stands: `HELD`, `LOST` or None, and by whom.
+
+    ``known`` is False when the module does not show leases.
+    """
+
+    state: str | None
+    holder: int = 0
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseTerms:
     """What a lease asks for: when it is lost, how long its grace is, and what is done then.
 
@@ -230,6 +242,10 @@ class LeaseTerms:
     baseline: str
     grace_seconds: float
     ttl_seconds: float
+
+
+OUR_TRIGGERS = frozenset({"policy", "exit"})
+"""The triggers of switches that the daemon makes, and measures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,18 +202,18 @@ class FakeModule:
 
     # ------------------------------------------------------------------- what the device does
 
-    def open(self) -> FakeFile:
-        """Open the device; leases are the file's."""
+    def open(self, by: int | None = None) -> FakeFile:
+        """Open the device; leases are the file's, and the process's that has the pid ``by``."""
         if not self.device.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.device))
-        return FakeFile(self, self._files)
+        return FakeFile(self, self._files, by or os.getpid())
 
     def command(self, line: str) -> list[Event]:
         """Carry a command out as the module would, with its errnos and events."""
         with contextlib.closing(self.open()) as file:
             return file.command(line)
 
-    def carry_out(self, line: str, file: str) -> list[Event]:
+    def carry_out(self, line: str, file: str, by: int) -> list[Event]:
         """Do what `FakeFile.command` says."""
         if not self.device.exists():
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.device))
@@ -222,7 +222,7 @@ class FakeModule:
         self.reap()
         before = len(self.device.read_text())
         try:
-            self._command(line.split(" "), file)
+            self._command(line.split(" "), file, by)
         except CommandFailed as failure:
             text = f'command="{line}" by={os.getpid()} errno={failure.number}'
             self._emit("refused", f'{text} reason="{failure.reason}"')
@@ -239,10 +239,11 @@ class FakeModule:
             if self.lease_of(path.name)["file"] == file:
                 self.lose(path.name, "closed")
 
-    def _command(self, words: list[str], file: str) -> None:
+    def _command(self, words: list[str], file: str, by: int) -> None:
         match words:
             case ["lease", subsystem, *options]:
-                self._lease(self._subsystem(subsystem), file, _lease_options(options))
+                asked = {**_lease_options(options), "file": file, "by": str(by)}
+                self._lease(self._subsystem(subsystem), asked)
             case ["release", subsystem]:
                 self._release(self._subsystem(subsystem), file)
             case ["quarantine", subsystem, edition]:
@@ -273,21 +274,19 @@ class FakeModule:
             raise CommandFailed(errno.ENXIO, f"subsystem {folder.name} has no edition {name}")
         return folder / "editions" / name
 
-    def _lease(self, folder: Path, file: str, options: Mapping[str, str]) -> None:
+    def _lease(self, folder: Path, lease: Mapping[str, str]) -> None:
         subsystem, before = folder.name, self.lease_of(folder.name)
-        self._edition(folder, options["baseline"])
+        self._edition(folder, lease["baseline"])
         state = _get(folder / "lease")
-        ours = before.get("file") == file
-        if state == HELD and not ours:
+        if state == HELD and before["file"] != lease["file"]:
             reason = f"the lease of {subsystem} is held by pid {before['by']}"
             raise CommandFailed(errno.EBUSY, reason)
-        lease = {**options, "file": file, "by": str(os.getpid())}
         _put(self._leases / subsystem, json.dumps(lease))
-        _put(folder / "lease_holder", os.getpid())
+        _put(folder / "lease_holder", lease["by"])
         _put(folder / "lease", HELD)
         if state != HELD or before != lease:
-            said = " ".join(f"{key}={value}" for key, value in options.items())
-            text = f"subsystem={subsystem} by={os.getpid()} {said}"
+            said = " ".join(f"{key}={lease[key]}" for key in _LEASE_DEFAULTS)
+            text = f"subsystem={subsystem} by={lease['by']} {said}"
             self._emit("leased", f"{text} adopted={int(state == LOST)}")
 
     def _release(self, folder: Path, file: str) -> None:
@@ -424,9 +423,10 @@ class FakeModule:
 class FakeFile:
     """The device, open. A lock on a file of its own shows other processes that it still is."""
 
-    def __init__(self, module: FakeModule, folder: Path) -> None:
+    def __init__(self, module: FakeModule, folder: Path, by: int) -> None:
         """Open it."""
         self._module = module
+        self._by = by
         number, name = tempfile.mkstemp(dir=folder)
         fcntl.flock(number, fcntl.LOCK_EX)
         self._number: int | None = number
@@ -436,7 +436,7 @@ class FakeFile:
         """Carry a command out for this file."""
         if self._number is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._module.carry_out(line, self._path.name)
+        return self._module.carry_out(line, self._path.name, self._by)
 
     def close(self) -> None:
         """Close it: its leases are lost."""
