@@ -45,6 +45,9 @@ MAX_TTL_SECONDS = 3600.0
 RENEWALS = 3
 """A lease is renewed so many times in its time to live: two may fail."""
 
+RETRY_SECONDS = MIN_TTL_SECONDS / RENEWALS
+"""One that is refused is asked for so often: each refusal is an event, and the ring is small."""
+
 
 class LeaseFile:
     """The module's device, open for as long as there is a lease to hold."""
@@ -239,9 +242,8 @@ class LeaseKeeper:
         lease.shown = shown
         if isinstance(error, InvalidInput | Refused):
             lease.held = False
-        # What is still ours is worth another try at once; else the module's events would fill up.
-        wait = 0.0 if lease.held else lease.terms.ttl_seconds / RENEWALS
-        lease.next_try = now + wait
+        # What is still ours is worth another try at the next tick.
+        lease.next_try = now if lease.held else now + RETRY_SECONDS
 
     def _do_without(self, subsystem: str, error: DynamosError) -> None:
         """Go on with a module that is older than leases."""

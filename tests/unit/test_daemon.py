@@ -680,6 +680,17 @@ def test_lease_that_cannot_be_had_is_never_a_silent_downgrade(
     assert house.metric("dynamos_lease_held", subsystem="readahead") == 0
 
 
+def test_lease_of_a_policy_with_long_intervals_is_asked_for_soon_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(house.policies, interval="1h")
+    real = house.module._lease
+    refuse_leases(house, monkeypatch, errno.EPERM)
+    house.run(8.0, {1.5: lambda: monkeypatch.setattr(house.module, "_lease", real)})
+    assert house.metric("dynamos_lease_held", subsystem="readahead") == 1
+    assert house.metric("dynamos_lease_renewal_errors_total", subsystem="readahead") == 1
+
+
 def test_module_that_is_older_than_leases(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lease", "lease_holder"):
         (house.module.sysfs / "readahead" / name).unlink()
