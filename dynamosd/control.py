@@ -4,7 +4,8 @@
 One subsystem has at most one enforcing policy; the policy loader sees to that. A switch by
 someone else is noticed by the editions in use being others than expected; it is recorded as
 ``manual``, and the policy goes on from what it finds. While someone else's scoped or per-object
-switch is going on, no policy switches that subsystem: it would put an end to it.
+switch is going on, no policy switches that subsystem: it would put an end to it. Nor does one do
+what the kernel module's own safety has just undone: an edition in quarantine is not switched to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from dynamosd.clock import Ticker
 from dynamosd.journal import rfc3339
-from dynamosd.model import Action, Standing, SwitchOptions, SwitchResult
+from dynamosd.kmod import SWITCHED_OFF, quarantined
+from dynamosd.model import ORIGINAL, Action, Standing, SwitchOptions, SwitchResult
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from dynamosd.clock import Clock
     from dynamosd.journal import Journal
+    from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
     from dynamosd.policy.definition import Policy, Rule
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 _PAUSE_FACTOR = 10
 """A switch that failed is not tried again for so many times as long as it took: one that holds
 callers until its deadline must not hold them most of the time."""
+
+_FAULTS = frozenset({"oops", "warn"})
+"""Why the tripwire puts an edition in quarantine; when a person did, that is by hand."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Controller:
     """Holds the policies in force. ``say`` shows a line to the operator."""
 
     switcher: Switcher
+    leases: LeaseKeeper
     journal: Journal
     tally: Tally
     clock: Clock
@@ -95,6 +102,7 @@ class Controller:
         released = [
             each.policy for each in before.values() if each.policy.subsystem not in enforced
         ]
+        self.leases.want(self.policies)
         return self._release(released, kernel, "its policy is no longer in force")
 
     def leave(self, kernel: KernelState) -> bool:
@@ -105,14 +113,26 @@ class Controller:
     def _release(self, policies: Iterable[Policy], kernel: KernelState, why: str) -> bool:
         done = True
         for policy in policies:
-            subsystem = kernel.subsystems.get(policy.subsystem)
-            if policy.mode is not Mode.ENFORCE or policy.on_exit is not OnExit.BASELINE:
+            if policy.mode is not Mode.ENFORCE:
                 continue
-            if subsystem and self._current(subsystem) != policy.baseline:
-                result = self._attempt(policy, subsystem, policy.baseline, "exit")
-                self._record(result, policy, "", f"{why} (onExit: baseline)")
-                done = done and result.result == "ok"
+            if self._leave_alone(policy, kernel, why):
+                self.leases.release(policy.subsystem)
+            else:
+                self.leases.abandon(policy.subsystem)
+                done = False
         return done
+
+    def _leave_alone(self, policy: Policy, kernel: KernelState, why: str) -> bool:
+        """Leave a subsystem as its policy wants it left; False if that could not be done."""
+        subsystem = kernel.subsystems.get(policy.subsystem)
+        if subsystem is None or policy.on_exit is not OnExit.BASELINE:
+            return True
+        # Whoever holds the lease looks after it; we have not switched it either.
+        if self._current(subsystem) == policy.baseline or self.leases.is_taken(subsystem.name):
+            return True
+        result = self._attempt(policy, subsystem, policy.baseline, "exit")
+        self._record(result, policy, "", f"{why} (onExit: baseline)")
+        return result.result == "ok"
 
     # ------------------------------------------------------------------------- each tick
 
@@ -120,6 +140,7 @@ class Controller:
         """Evaluate every policy that is due, and carry out what it decides."""
         self._notice(kernel)
         now = self.clock.now()
+        self.leases.keep(now)
         for running in self._running.values():
             if running.ticker.is_due(now):
                 running.ticker.arrive(now)
@@ -133,12 +154,27 @@ class Controller:
             if expected is None:
                 self._adopt_partial(subsystem)
             elif expected != found and not self._completes(subsystem):
-                for each in _steps(subsystem, expected, found, self.clock.now()):
-                    scope = f", {each.scope}" if each.scope else ""
-                    self._record(each, None, "", f"switched by someone else{scope}")
+                self._record_others(subsystem, expected, found)
             if self._is_foreign(subsystem) or found.partial is None:
                 self._own.pop(subsystem.name, None)
         self._seen = {each.name: _standing(each) for each in kernel.subsystems.values()}
+
+    def _record_others(self, subsystem: Subsystem, expected: Standing, found: Standing) -> None:
+        trigger, reason = self._who_switched(subsystem, expected, found)
+        for each in _steps(subsystem, expected, found, self.clock.now()):
+            scope = f", {each.scope}" if each.scope else ""
+            self._record(replace(each, trigger=trigger), None, "", f"{reason}{scope}")
+
+    def _who_switched(
+        self, subsystem: Subsystem, expected: Standing, found: Standing
+    ) -> tuple[str, str]:
+        """Tell the kernel module's own switches from those by hand, and say why it made them."""
+        fault = _fault(subsystem, expected)
+        if fault and found == Standing(ORIGINAL):
+            return "tripwire", fault
+        if found.partial is None and self.leases.is_over(subsystem.name):
+            return "lease", "the lease was lost, and its grace is over"
+        return "manual", "switched by someone else"
 
     def _adopt_partial(self, subsystem: Subsystem) -> None:
         """Take a per-object switch for ours that a daemon before us may have begun."""
@@ -181,21 +217,26 @@ class Controller:
         running.decision = decision
         self.tally.add_evaluation(policy.name, self.clock.wall())
         self._record_decision(decision, policy)
-        if policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
+        missing = self.leases.missing(subsystem.name) if policy.mode is Mode.ENFORCE else ""
+        if missing:
+            self._trouble(running, f"{subsystem.name} is not enforced: {missing}")
+        elif policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
             self._trouble(running, "")
         elif self._is_foreign(subsystem):
             why = f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
             self._trouble(running, f"{subsystem.name} should be {decision.target}: {why}")
         elif now >= running.pause_until:
-            self._carry_out(running, subsystem, decision)
+            self._carry_out(running, subsystem, decision, enabled=kernel.enabled)
 
-    def _carry_out(self, running: _Running, subsystem: Subsystem, decision: Decision) -> None:
+    def _carry_out(
+        self, running: _Running, subsystem: Subsystem, decision: Decision, *, enabled: bool
+    ) -> None:
         policy = running.policy
-        if decision.target in subsystem.editions:
-            result = self._attempt(policy, subsystem, decision.target, "policy")
-        else:
+        if obstacle := _obstacle(subsystem, decision.target, enabled=enabled):
             # It would only fill the module's events with refusals, tick after tick.
-            result = _not_loaded(subsystem, decision, self.clock.now())
+            result = _not_tried(subsystem, decision, obstacle, self.clock.now())
+        else:
+            result = self._attempt(policy, subsystem, decision.target, "policy")
         if result.result != "ok":
             running.pause_until = result.time + _PAUSE_FACTOR * result.duration_seconds
         self._record(result, policy, decision.rule, decision.reason)
@@ -333,7 +374,26 @@ def _steps(
         yield replace(begun, partial=True, scope=found.scope)
 
 
-def _not_loaded(subsystem: Subsystem, decision: Decision, now: float) -> SwitchResult:
+def _fault(subsystem: Subsystem, expected: Standing) -> str:
+    """Say which of the editions that were in use has faulted; "" when none has."""
+    for name in (expected.partial, expected.active):
+        edition = subsystem.editions.get(name or "")
+        if edition and edition.quarantine in _FAULTS:
+            return quarantined(edition.name, edition.quarantine)
+    return ""
+
+
+def _obstacle(subsystem: Subsystem, target: str, *, enabled: bool) -> str:
+    """Say what is seen to be in the way of a switch, without asking the module."""
+    edition = subsystem.editions.get(target)
+    if edition is None:
+        return f"edition {target} is not loaded"
+    if edition.quarantine:
+        return quarantined(target, edition.quarantine)
+    return "" if enabled or target == ORIGINAL else SWITCHED_OFF
+
+
+def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: float) -> SwitchResult:
     return SwitchResult(
         now,
         subsystem.name,
@@ -342,7 +402,7 @@ def _not_loaded(subsystem: Subsystem, decision: Decision, now: float) -> SwitchR
         subsystem.mode,
         "policy",
         "refused",
-        f"edition {decision.target} is not loaded",
+        obstacle,
         0.0,
     )
 
@@ -355,6 +415,8 @@ def _meaning(policy: Policy) -> tuple[object, ...]:
         policy.baseline,
         policy.interval_seconds,
         policy.on_exit,
+        policy.on_loss,
+        policy.loss_grace_seconds,
         policy.switch_mode,
         policy.switch_timeout_seconds,
         tuple(map(_rule_meaning, policy.rules)),

@@ -22,12 +22,14 @@ from dynamosd.control import Controller
 from dynamosd.errors import DynamosError, Unreachable
 from dynamosd.journal import Journal, rfc3339
 from dynamosd.kmod import ROOT_HINT, Kmod
+from dynamosd.lease import LeaseKeeper
 from dynamosd.metrics import (
     Page,
     Snapshot,
     Tally,
     Values,
     kernel_values,
+    lease_values,
     policy_values,
     probe_values,
     sample_values,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 PROBE = "gate"
 MAX_PERIOD_SECONDS = 1.0
 REATTACH_SECONDS = 60.0
+ATTACH_SECONDS = 120.0
+"""In an emulated machine the probes' compiler takes up to a minute; the loop waits for it."""
 
 
 def _attach() -> Probe:
@@ -116,7 +120,10 @@ class Daemon:
         self._tally = Tally()
         self._journal = Journal(settings.journal, world.clock.wall, world.say)
         switcher = Switcher(world.kmod, world.clock.now)
-        self._controller = Controller(switcher, self._journal, self._tally, world.clock, world.say)
+        self._leases = LeaseKeeper(world.kmod, self._journal, self._tally, world.say)
+        self._controller = Controller(
+            switcher, self._leases, self._journal, self._tally, world.clock, world.say
+        )
         self._window = SignalWindow(settings.window_seconds)
         self._sampler = Sampler(world.kmod, None, world.clock.now)
         self._mismatches = 0
@@ -157,6 +164,7 @@ class Daemon:
         """
         self._say("compiling eBPF probes…")
         begin = self._clock.now()
+        self._leases.expect_pause(ATTACH_SECONDS, begin)
         probe = self._world.attach()
         self._say(f"probes attached after {self._clock.now() - begin:.1f} s")
         self._mismatches += self._sampler.agreement.total
@@ -214,6 +222,7 @@ class Daemon:
             self._journal.forget("module_gone")
             # What it measured went with the module's tracepoints.
             self._sampler.detach("the module is gone")
+            self._leases.forget_module()
         self._kernel = None
 
     def _look_after_probe(self) -> None:
@@ -255,6 +264,7 @@ class Daemon:
         values: Values = {name: {(): value} for name, value in single.items()}
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
+        values |= lease_values(self._leases.held)
         values |= self._tally.values() | self._probe_values()
         if sample is not None:
             values |= kernel_values(sample.kernel) | sample_values(sample)
@@ -323,6 +333,7 @@ class Daemon:
         clean = True
         with contextlib.suppress(Unreachable):
             clean = self._controller.leave(self._world.kmod.read())
+        self._leases.close()
         self._sampler.detach("")
         self._journal.close()
         self._journal.record("stop", clean=clean)

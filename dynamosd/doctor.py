@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynamosd.errors import DynamosError
-from dynamosd.kmod import LOAD_HINT, ROOT_HINT, Kmod
+from dynamosd.kmod import ENABLE_HINT, LOAD_HINT, ROOT_HINT, SWITCHED_OFF, Kmod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,6 +250,36 @@ def _module(machine: Machine) -> Iterator[Finding]:
     yield Finding("module", Verdict.OK, f"loaded, version {kernel.version}: {names}")
 
 
+def _safety(machine: Machine) -> Iterator[Finding]:
+    """Look whether the module may switch, and what stops an edition that faults."""
+    try:
+        kernel = machine.kmod.read()
+    except DynamosError:
+        return
+    tripwire = f"tripwire {kernel.tripwire}" if kernel.tripwire else "tripwire not known"
+    if not kernel.enabled:
+        yield Finding("safety", Verdict.WARN, f"{SWITCHED_OFF}; {tripwire}", ENABLE_HINT)
+        return
+    ok = kernel.tripwire != "off"
+    remedy = "arm it: echo oops > /sys/module/dynamos/parameters/tripwire"
+    yield _judge("safety", f"switched on; {tripwire}", ok=ok, bad=Verdict.WARN, remedy=remedy)
+
+
+def _quarantine(machine: Machine) -> Iterator[Finding]:
+    """Look which editions may not be switched to."""
+    try:
+        kernel = machine.kmod.read()
+    except DynamosError:
+        return
+    for subsystem in kernel.subsystems.values():
+        for edition in subsystem.editions.values():
+            if edition.quarantine:
+                name = f"{subsystem.name} {edition.name}"
+                remedy = f"see dmesg; if it is good again: dynamosctl edition clear {name}"
+                seen = f"{subsystem.name}/{edition.name}: {edition.quarantine}"
+                yield Finding("quarantine", Verdict.WARN, seen, remedy)
+
+
 def _modprobe_finds() -> bool:
     try:
         return subprocess.run(["modprobe", "-n", "-q", "dynamos"]).returncode == 0
@@ -297,5 +327,7 @@ CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _secure_boot,
     _taints,
     _module,
+    _safety,
+    _quarantine,
     _entries,
 )

@@ -30,6 +30,10 @@ class InvalidInput(DynamosError):
     code = "invalid"
 
 
+class NotUnderstood(InvalidInput):
+    """The kernel module does not know a command, or not like this: it may be an older one."""
+
+
 class UsageError(DynamosError):
     """The command line is wrong."""
 
@@ -56,3 +60,7 @@ class Refused(DynamosError):
 
     exit_code = 6
     code = "refused"
+
+
+class LeaseTaken(Refused):
+    """Somebody else looks after the subsystem."""

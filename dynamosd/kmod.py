@@ -3,7 +3,7 @@
 
 Reading walks ``/sys/kernel/dynamos``; acting writes one command to ``/dev/dynamos``; listening
 reads event lines from it. What the kernel answers with an errno becomes one of our errors here.
-Both paths are arguments, so that nothing else has to know where the module lives.
+All paths are arguments, so that nothing else has to know where the module lives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dynamosd import events
-from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
+from dynamosd.errors import (
+    DynamosError,
+    InvalidInput,
+    LeaseTaken,
+    NotUnderstood,
+    Refused,
+    Unreachable,
+)
 from dynamosd.events import Event, Inside, parse_event, parse_events
 from dynamosd.model import (
     Counts,
@@ -25,12 +32,15 @@ from dynamosd.model import (
     EditionState,
     Function,
     KernelState,
+    LeaseState,
     Standing,
     Subsystem,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from dynamosd.model import LeaseTerms
 
 __all__ = [
     "CommandFailed",
@@ -38,6 +48,7 @@ __all__ = [
     "Event",
     "Inside",
     "Kmod",
+    "OpenDevice",
     "Who",
     "known_names",
     "parse_event",
@@ -46,12 +57,19 @@ __all__ = [
 
 SYSFS = Path("/sys/kernel/dynamos")
 DEVICE = Path("/dev/dynamos")
+SETTINGS = Path("/sys/module/dynamos/parameters")
 
 LOAD_HINT = "load the kernel module: modprobe dynamos"
 ROOT_HINT = "only root may do this: run it with sudo"
+ENABLE_HINT = "switch it on: echo 1 > /sys/module/dynamos/parameters/enable"
 
-_COUNTS = ("held", "objects", "before_gate", "unreliable")
-"""The counts of a subsystem, in the order of `Subsystem`."""
+SWITCHED_OFF = "the module is switched off (enable=0)"
+
+_OFF = frozenset({"0", "N"})
+"""How the kernel shows a parameter that is not set, as a number or as a truth."""
+
+_COUNTS = ("held", "objects", "before_gate", "unreliable", "lease_holder")
+"""The numbers of a subsystem that an older module does not show."""
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 """How a sysfs file fails that was there a moment ago: its folder went while we were reading."""
@@ -61,7 +79,16 @@ _INVALID = frozenset(
 )
 """The errnos of a command that names something wrong."""
 
-_REFUSED = frozenset({errno.ENODEV, errno.EOPNOTSUPP, errno.ETIMEDOUT, errno.ECANCELED})
+_REFUSED = frozenset(
+    {
+        errno.ENODEV,
+        errno.EOPNOTSUPP,
+        errno.ETIMEDOUT,
+        errno.ECANCELED,
+        errno.ENOTRECOVERABLE,
+        errno.EBUSY,
+    }
+)
 """The errnos of a command that is right, and may not be carried out now."""
 
 _EVENT_BYTES = 64 * 1024
@@ -100,6 +127,40 @@ class Device(Protocol):
         """
 
 
+class OpenDevice(Device, Protocol):
+    """The same, as one open file: what belongs to that, a lease, lasts until it is closed."""
+
+    def close(self) -> None:
+        """Close it; once is enough."""
+
+
+class OpenFile:
+    """``/dev/dynamos``, open. No program that is started meanwhile inherits it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the node; raises `OSError` when that is not possible."""
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def command(self, line: str) -> Sequence[Event]:
+        """Write ``line``; when the module refuses, pick its reason out of the events."""
+        if self._file is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            os.write(self._file, line.encode())
+        except OSError as error:
+            said = _drain(self._file)
+            reason = events.refusal(said, line, os.getpid())
+            raise CommandFailed(error.errno or errno.EIO, reason, said) from error
+        return _drain(self._file)
+
+    def close(self) -> None:
+        """Close it; once is enough."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
 class CharacterDevice:
     """``/dev/dynamos`` itself."""
 
@@ -108,19 +169,9 @@ class CharacterDevice:
         self._path = path
 
     def command(self, line: str) -> Sequence[Event]:
-        """Write ``line``; when the module refuses, pick its reason out of the events."""
-        device = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.lseek(device, 0, os.SEEK_END)
-            try:
-                os.write(device, line.encode())
-            except OSError as error:
-                said = _drain(device)
-                reason = events.refusal(said, line, os.getpid())
-                raise CommandFailed(error.errno or errno.EIO, reason, said) from error
-            return _drain(device)
-        finally:
-            os.close(device)
+        """Open the node for one command."""
+        with contextlib.closing(OpenFile(self._path)) as device:
+            return device.command(line)
 
 
 def _drain(device: int) -> list[Event]:
@@ -158,7 +209,12 @@ class Kmod:
     """The kernel module."""
 
     def __init__(
-        self, sysfs: Path | str = SYSFS, device: Path | str = DEVICE, port: Device | None = None
+        self,
+        sysfs: Path | str = SYSFS,
+        device: Path | str = DEVICE,
+        port: Device | None = None,
+        opener: Callable[[], OpenDevice] | None = None,
+        settings: Path | str = SETTINGS,
     ) -> None:
         """Name the module's files.
 
@@ -166,15 +222,31 @@ class Kmod:
             sysfs: where it shows its state.
             device: where it takes commands and gives events.
             port: what takes the commands instead of ``device`` (for tests).
+            opener: what opens ``device`` for longer than a command (for tests).
+            settings: where the kernel shows the module's parameters.
         """
         self._sysfs = Path(sysfs)
         self._device = Path(device)
         self._port: Device = port or CharacterDevice(self._device)
+        self._opener = opener or (lambda: OpenFile(self._device))
+        self._settings = Path(settings)
 
     @property
     def loaded(self) -> bool:
         """Whether the module shows itself."""
         return self._sysfs.is_dir()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the module is switched on; an older one cannot be switched off."""
+        return self._setting("enable") not in _OFF
+
+    def _setting(self, name: str) -> str:
+        """Give a parameter of the module; "" when there is none, or it may not be read."""
+        try:
+            return events.text_of_lines((self._settings / name).read_bytes()).strip()
+        except OSError:
+            return ""
 
     def read(self) -> KernelState:
         """Read everything the module shows.
@@ -189,7 +261,8 @@ class Kmod:
             if version is None:
                 raise Unreachable("the kernel module is not loaded", hint=LOAD_HINT)
             found = (_subsystem(folder) for folder in _folders(self._sysfs))
-            return KernelState(version, {each.name: each for each in found if each})
+            subsystems = {each.name: each for each in found if each}
+            return KernelState(version, subsystems, self.enabled, self._setting("tripwire"))
         except PermissionError as error:
             raise Unreachable(f"may not read {error.filename}", hint=ROOT_HINT) from error
         except (OSError, ValueError) as error:
@@ -258,6 +331,72 @@ class Kmod:
         line = f"set {_word(subsystem)} {_word(edition)} {_word(name)}={said}"
         self._command(_Command(line, subsystem, edition, parameter=name))
 
+    def quarantine(self, subsystem: str, edition: str) -> None:
+        """Keep an edition from being switched to; calls that get it go to ``original`` first.
+
+        Raises:
+            InvalidInput: there is no such subsystem or edition.
+            Refused: the module says no.
+            Unreachable: the module is not loaded, or we are not root.
+        """
+        line = f"quarantine {_word(subsystem)} {_word(edition)}"
+        self._command(_Command(line, subsystem, edition))
+
+    def clear(self, subsystem: str, edition: str) -> None:
+        """End an edition's quarantine; raises what `quarantine` does."""
+        line = f"clear {_word(subsystem)} {_word(edition)}"
+        self._command(_Command(line, subsystem, edition))
+
+    def read_lease(self, subsystem: str) -> LeaseState | None:
+        """Tell how a subsystem's lease stands; None when there is no such subsystem."""
+        folder = self._sysfs / subsystem
+        try:
+            if _text(folder / "active") is None:
+                return None
+            known = _text(folder / "lease") is not None
+            return LeaseState(_choice(folder / "lease"), self._lease_holder(subsystem), known)
+        except (OSError, ValueError):
+            return None
+
+    def read_quarantine(self, subsystem: str, edition: str) -> str | None:
+        """Give why an edition may not be switched to; None when it may, or there is none."""
+        return _choice(self._sysfs / subsystem / "editions" / edition / "quarantine")
+
+    def open(self) -> OpenDevice:
+        """Open the device for commands that are the open file's.
+
+        Raises:
+            Unreachable: the module is not loaded, or we are not root.
+        """
+        try:
+            return self._opener()
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def lease(self, device: OpenDevice, subsystem: str, terms: LeaseTerms) -> Sequence[Event]:
+        """Take a subsystem's lease for an open file, or renew it; give the events that came.
+
+        Raises:
+            LeaseTaken: somebody else holds it.
+            InvalidInput: there is no such subsystem, or no such edition as the baseline.
+            NotUnderstood: the module does not know leases.
+            Refused: the module says no.
+            Unreachable: the module is not loaded, or we are not root.
+        """
+        options = {
+            "action": terms.action,
+            "baseline": terms.baseline,
+            "grace_ms": round(terms.grace_seconds * 1000),
+            "ttl_ms": round(terms.ttl_seconds * 1000),
+        }
+        words = [f"{key}={_word(value)}" for key, value in options.items()]
+        line = " ".join(["lease", _word(subsystem), *words])
+        return self._command(_Command(line, subsystem, terms.baseline), device)
+
+    def release(self, device: OpenDevice, subsystem: str) -> None:
+        """Give a lease back: nothing is done then. Raises what `lease` does."""
+        self._command(_Command(f"release {_word(subsystem)}", subsystem), device)
+
     def read_parameter(self, subsystem: str, edition: str, name: str) -> str | None:
         """Give the value of a parameter of an edition's module; None when it may not be read."""
         return _parameters(self._sysfs / subsystem / "editions" / edition).get(name)
@@ -290,9 +429,9 @@ class Kmod:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def _command(self, command: _Command) -> Sequence[Event]:
+    def _command(self, command: _Command, device: Device | None = None) -> Sequence[Event]:
         try:
-            return self._port.command(command.line)
+            return (device or self._port).command(command.line)
         except CommandFailed as failure:
             raise self._refused(failure, command) from failure
         except OSError as error:
@@ -309,6 +448,8 @@ class Kmod:
         """Turn an errno of docs/abi.md into the error that says it."""
         error, default, hint = self._explain(failure.number, command)
         message = failure.reason or default
+        if failure.number == errno.EBUSY:
+            message = _name_holder(message, self._lease_holder(command.subsystem))
         if failure.number == errno.ETIMEDOUT:
             threads, more = events.inside(failure.said, command.subsystem)
             if threads:
@@ -320,9 +461,13 @@ class Kmod:
     def _explain(self, number: int, command: _Command) -> tuple[type[DynamosError], str, str]:
         """Give the error of an errno, a sentence if the module gave none, and what to do."""
         if number in _INVALID:
-            return InvalidInput, *self._what_is_wrong(number, command)
+            wrong = NotUnderstood if number == errno.EINVAL else InvalidInput
+            return wrong, *self._what_is_wrong(number, command)
+        if number == errno.EPERM and not command.parameter and not self.enabled:
+            return Refused, SWITCHED_OFF, ENABLE_HINT
         if number in _REFUSED or (number == errno.EPERM and command.parameter):
-            return Refused, *self._why_not(number, command)
+            refusal = LeaseTaken if number == errno.EBUSY else Refused
+            return refusal, *self._why_not(number, command)
         if number in {errno.EACCES, errno.EPERM}:
             return Unreachable, "only root may do this", ROOT_HINT
         if number == errno.EINTR:
@@ -351,14 +496,32 @@ class Kmod:
             hint = f"who is inside now: dynamosctl edition who {subsystem}; let them end, "
             hint += "hold callers longer (--timeout), or take another mode"
             return "somebody was inside until the deadline", hint
-        if number == errno.ECANCELED:
-            hint = "the edition's author says when it can be used; dmesg may say more"
-            return f"edition {edition} itself said no", hint
+        if number == errno.EBUSY:
+            hint = "end that program, or leave the subsystem to it: dynamosctl status"
+            return f"somebody else holds the lease of {subsystem}", hint
+        if number in {errno.ECANCELED, errno.ENOTRECOVERABLE}:
+            return self._given_up(number, command)
         if number == errno.EPERM:
             hint = f"it may be set when the module is loaded: modprobe … {command.parameter}=…"
             return f"parameter {command.parameter} may not be written", hint
         said = f"{edition or subsystem} has no gate, or its module is being removed"
         return said, "load it again: dynamosctl edition load"
+
+    def _given_up(self, number: int, command: _Command) -> tuple[str, str]:
+        """Say why an edition is not to be had: its quarantine, itself, or what came meanwhile."""
+        subsystem, edition = command.subsystem, command.edition
+        why = self.read_quarantine(subsystem, edition)
+        if why or number == errno.ENOTRECOVERABLE:
+            hint = f"if it is good again: dynamosctl edition clear {subsystem} {edition}"
+            return quarantined(edition, why), hint
+        hint = "the edition's author says when it can be used; dmesg may say more"
+        return f"edition {edition} itself said no, or a switch to original came meanwhile", hint
+
+    def _lease_holder(self, subsystem: str) -> int:
+        try:
+            return _number(self._sysfs / subsystem / "lease_holder") or 0
+        except (OSError, ValueError):
+            return 0
 
     def _not_there(self, command: _Command) -> tuple[str, str]:
         """Say what is not there: a parameter, or what a scope names."""
@@ -422,6 +585,17 @@ def _word(text: object) -> str:
     if not _NAME.fullmatch(word):
         raise InvalidInput(f"{word!r} is not a name", hint=_NO_NAME_HINT)
     return word
+
+
+def quarantined(edition: str, why: str | None) -> str:
+    """Say that an edition may not be switched to."""
+    return f"edition {edition} is in quarantine" + (f" ({why})" if why else "")
+
+
+def _name_holder(message: str, pid: int) -> str:
+    """Name the program that holds a lease, unless the module's own sentence does."""
+    told = not pid or re.search(rf"\b{pid}\b", message)
+    return message if told else f"{message}: pid {pid}"
 
 
 def _milliseconds(timeout: float | None) -> int | None:
@@ -502,8 +676,16 @@ def _edition(folder: Path) -> Edition | None:
     module = _text(folder / "module")
     if index is None or state is None or module is None:
         return None
-    modes, parameters = _modes(folder), _parameters(folder)
-    return Edition(folder.name, index, EditionState(state), module, modes, parameters)
+    return Edition(
+        folder.name,
+        index,
+        EditionState(state),
+        module,
+        _modes(folder),
+        _parameters(folder),
+        _choice(folder / "quarantine"),
+        _number(folder / "died") or 0,
+    )
 
 
 def _counts(folder: Path) -> Counts | None:
@@ -535,7 +717,8 @@ def _subsystem(folder: Path) -> Subsystem | None:
         switches,
         {each.name: each for each in sorted(editions, key=lambda edition: edition.index)},
         {each.name: each for each in functions},
-        _choice(folder / "partial"),
-        _choice(folder / "scope"),
-        *(_number(folder / name) or 0 for name in _COUNTS),
+        partial=_choice(folder / "partial"),
+        scope=_choice(folder / "scope"),
+        lease=_choice(folder / "lease"),
+        **{name: _number(folder / name) or 0 for name in _COUNTS},
     )

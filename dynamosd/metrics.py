@@ -23,7 +23,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from dynamosd import __version__
-from dynamosd.model import RuleState
+from dynamosd.model import OUR_TRIGGERS, RuleState
 from dynamosd.policy.definition import Mode
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ DEFINITIONS = (
         "dynamos_module_up", "gauge", (), "Whether the kernel module answered the last time."
     ),
     Definition(
+        "dynamos_module_enabled",
+        "gauge",
+        (),
+        "Whether the module may switch away from the originals: 0 while its parameter enable is.",
+    ),
+    Definition(
         "dynamos_function_calls_total",
         "counter",
         _COUNTERS,
@@ -98,6 +104,18 @@ DEFINITIONS = (
         "Whether a part of the new calls gets this edition: a scoped or per-object switch goes on.",
     ),
     Definition(
+        "dynamos_edition_quarantined",
+        "gauge",
+        ("subsystem", "edition"),
+        "Whether the edition may not be switched to: it has faulted, or somebody said so.",
+    ),
+    Definition(
+        "dynamos_edition_died_threads_total",
+        "counter",
+        ("subsystem", "edition"),
+        "Threads that have died inside the edition since it was loaded.",
+    ),
+    Definition(
         "dynamos_subsystem_held_callers",
         "gauge",
         ("subsystem",),
@@ -107,7 +125,8 @@ DEFINITIONS = (
         "dynamos_switches_total",
         "counter",
         ("subsystem", "from", "to", "trigger", "result"),
-        "Switches tried; trigger: policy, manual, exit; result: ok, refused, failed.",
+        "Switches; trigger: policy, exit (ours), manual, tripwire, lease (others'); "
+        "result: ok, refused, failed.",
     ),
     Definition(
         "dynamos_switch_duration_seconds",
@@ -120,6 +139,18 @@ DEFINITIONS = (
         "gauge",
         ("subsystem",),
         "When the daemon last saw the active or the partial edition change, Unix time.",
+    ),
+    Definition(
+        "dynamos_lease_held",
+        "gauge",
+        ("subsystem",),
+        "Whether this daemon holds the lease of a subsystem that it is to enforce.",
+    ),
+    Definition(
+        "dynamos_lease_renewal_errors_total",
+        "counter",
+        ("subsystem",),
+        "Times the lease could not be taken or renewed.",
     ),
     Definition(
         "dynamos_signal",
@@ -274,12 +305,31 @@ def kernel_values(kernel: KernelState) -> Values:
                 in_flight[subsystem.name, function.name, edition] = counts.in_flight
     return {
         "dynamos_module_info": {(kernel.version,): 1.0},
+        "dynamos_module_enabled": {(): float(kernel.enabled)},
         "dynamos_function_calls_total": calls,
         "dynamos_function_in_flight_threads": in_flight,
         "dynamos_edition_active": active,
         "dynamos_edition_partial": partial,
         "dynamos_subsystem_held_callers": {
             (each.name,): float(each.held) for each in kernel.subsystems.values()
+        },
+        **_safety_values(kernel),
+    }
+
+
+def _safety_values(kernel: KernelState) -> Values:
+    """Give which editions are in quarantine, and what has died in them."""
+    editions = {
+        (subsystem.name, edition.name): edition
+        for subsystem in kernel.subsystems.values()
+        for edition in subsystem.editions.values()
+    }
+    return {
+        "dynamos_edition_quarantined": {
+            labels: float(edition.quarantine is not None) for labels, edition in editions.items()
+        },
+        "dynamos_edition_died_threads_total": {
+            labels: float(edition.died) for labels, edition in editions.items()
         },
     }
 
@@ -306,6 +356,11 @@ def signal_values(signals: Signals) -> Values:
         if signal.value is not None:
             known[key] = signal.value
     return {"dynamos_signal": known, "dynamos_signal_trusted": trusted}
+
+
+def lease_values(held: Mapping[str, bool]) -> Values:
+    """Give the leases that the daemon needs; ``held`` tells which it has, by subsystem."""
+    return {"dynamos_lease_held": {(name,): float(ours) for name, ours in held.items()}}
 
 
 def policy_values(policies: Iterable[Policy], decisions: Mapping[str, Decision]) -> Values:
@@ -344,6 +399,7 @@ class Tally:
     durations: dict[Labels, Histogram] = field(default_factory=dict)
     evaluations: Counter[Labels] = field(default_factory=Counter)
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
+    lease_errors: Counter[Labels] = field(default_factory=Counter)
 
     def add_switch(self, result: SwitchResult, wall: float) -> None:
         """Count a switch that was tried, or seen; ``wall`` is when, in Unix time."""
@@ -352,7 +408,7 @@ class Tally:
         if result.result != "ok":
             return
         self.last_switches[(result.subsystem,)] = wall
-        if result.trigger != "manual":
+        if result.trigger in OUR_TRIGGERS:
             which = (result.subsystem, result.mode)
             before = self.durations.get(which, Histogram())
             self.durations[which] = before.observe(result.duration_seconds)
@@ -362,6 +418,10 @@ class Tally:
         self.evaluations[(policy,)] += 1
         self.last_evaluations[(policy,)] = wall
 
+    def add_lease_error(self, subsystem: str) -> None:
+        """Count a lease that could not be had or kept."""
+        self.lease_errors[(subsystem,)] += 1
+
     def values(self) -> Values:
         """Give all counts so far."""
         return {
@@ -369,6 +429,7 @@ class Tally:
             "dynamos_last_switch_timestamp_seconds": {**self.last_switches},
             "dynamos_policy_evaluations_total": {**self.evaluations},
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
+            "dynamos_lease_renewal_errors_total": {**self.lease_errors},
         }
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 ORIGINAL = "original"
 """Name of edition 0, which every subsystem has."""
 
+HELD, LOST = "held", "lost"
+"""What a lease is while there is one: its holder is there, or has gone and its grace is running."""
+
 
 class EditionState(enum.StrEnum):
     """What the kernel module says of an edition."""
@@ -36,7 +39,8 @@ class Edition:
     """One implementation of a subsystem's functions.
 
     ``modes`` are those in which one may switch to it and away from it. ``parameters`` are those of
-    its module that may be read.
+    its module that may be read. ``quarantine`` is why it may not be switched to; ``died`` threads
+    have died inside it.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Edition:
     module: str
     modes: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
+    quarantine: str | None = None
+    died: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,8 @@ class Subsystem:
     ``partial`` is the edition that some of the new calls get instead of the active one; ``scope``
     says which, if the mode is ``scoped``. ``held`` callers wait for a switch; ``objects`` are kept
     in mind for one. ``before_gate`` threads were inside before there was a gate, and of
-    ``unreliable`` more that is not known.
+    ``unreliable`` more that is not known. ``lease`` is `HELD` or `LOST` by the program with the pid
+    ``lease_holder``.
     """
 
     name: str
@@ -79,6 +86,8 @@ class Subsystem:
     objects: int = 0
     before_gate: int = 0
     unreliable: int = 0
+    lease: str | None = None
+    lease_holder: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class KernelState:
-    """Everything under ``/sys/kernel/dynamos`` at one time."""
+    """Everything under ``/sys/kernel/dynamos`` at one time, and how the module is set.
+
+    ``enabled`` is False while the module is switched off. ``tripwire`` is what sends a subsystem to
+    ``original``: ``oops``, ``warn`` or ``off``; "" when the module does not say.
+    """
 
     version: str
     subsystems: Mapping[str, Subsystem]
+    enabled: bool = True
+    tripwire: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +220,40 @@ class SwitchOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseState:
+    """How a subsystem's lease stands: `HELD`, `LOST` or None, and by whom.
+
+    ``known`` is False when the module does not show leases.
+    """
+
+    state: str | None
+    holder: int = 0
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """What a lease asks for: when it is lost, how long its grace is, and what is done then.
+
+    ``action`` is ``baseline`` (a switch to the edition ``baseline``) or ``hold`` (nothing).
+    """
+
+    action: str
+    baseline: str
+    grace_seconds: float
+    ttl_seconds: float
+
+
+OUR_TRIGGERS = frozenset({"policy", "exit"})
+"""The triggers of switches that the daemon makes, and measures."""
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchResult:
     """What became of a switch, confirmed by reading back.
 
-    ``trigger`` is "policy", "manual" or "exit"; ``result`` is "ok", "refused" or "failed".
+    ``trigger`` is "policy" or "exit" for a switch of ours, "manual", "tripwire" or "lease" for one
+    that others made; ``result`` is "ok", "refused" or "failed".
     ``mode`` is "" when it was the module's to choose and nothing came of it. ``partial``: the
     target gets a part of the new calls only (yet). ``changed``: it was not so before.
     """

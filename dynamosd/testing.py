@@ -3,21 +3,26 @@
 
 `FakeModule` keeps all its state in files, as the real one shows it, so that several processes
 can use one folder. It stands in for ``/sys/kernel/dynamos`` and ``/dev/dynamos`` of docs/abi.md.
+It has no clock: a test says when a lease has been silent for too long, and when its grace is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import json
 import os
 import shutil
 import stat
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import CommandFailed, Event, Kmod, parse_events
-from dynamosd.model import ORIGINAL, FunctionSample, ProbeCost
+from dynamosd.model import HELD, LOST, ORIGINAL, FunctionSample, ProbeCost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +41,10 @@ _SCOPES = ("cpus:", "task:", "cgroup:", "share:1/", "handler")
 _TIMEOUTS = range(1, 60001)
 _MAX_INSIDE = 16
 
+_LEASE_DEFAULTS = {"action": "baseline", "baseline": ORIGINAL, "grace_ms": "30000", "ttl_ms": "0"}
+_GRACES = range(3_600_001)
+_TTLS = range(100, 3_600_001)
+
 
 class FakeModule:
     """The kernel module, as far as its files go."""
@@ -45,18 +54,26 @@ class FakeModule:
         self._folder = Path(folder)
         self.sysfs = self._folder / "sysfs"
         self.device = self._folder / "device"
-        self.kmod = Kmod(self.sysfs, self.device, port=self)
+        self.settings = self._folder / "parameters"
+        self._leases = self._folder / "leases"
+        self._files = self._folder / "files"
+        self.kmod = Kmod(self.sysfs, self.device, self, self.open, self.settings)
 
     # ------------------------------------------------------------------- what the kernel does
 
     def insert(self, version: str = "0.1.0") -> None:
         """Load the module itself."""
         _put(self.sysfs / "version", version)
+        _put(self.settings / "enable", 1)
+        _put(self.settings / "tripwire", "oops")
+        self._leases.mkdir(exist_ok=True)
+        self._files.mkdir(exist_ok=True)
         _put(self.device, "")
 
     def remove(self) -> None:
         """Take the module out, whatever it holds."""
-        shutil.rmtree(self.sysfs)
+        for folder in (self.sysfs, self.settings, self._leases):
+            shutil.rmtree(folder)
         self.device.unlink()
 
     def register(self, subsystem: str, functions: Iterable[str]) -> None:
@@ -67,9 +84,9 @@ class FakeModule:
             _put(folder / "functions" / function / "id", number)
             _put(folder / "functions" / function / "backend", "none")
         _put(folder / "mode", "concurrent")
-        for name in ("partial", "scope"):
+        for name in ("partial", "scope", "lease"):
             _put(folder / name, "none")
-        for name in ("switches", "held", "objects", "before_gate", "unreliable"):
+        for name in ("switches", "held", "objects", "before_gate", "unreliable", "lease_holder"):
             _put(folder / name, 0)
         _put(folder / "active", ORIGINAL)
         self.load(subsystem, ORIGINAL)
@@ -89,6 +106,8 @@ class FakeModule:
         _put(editions / edition / "index", index)
         _put(editions / edition / "module", f"dynamos_{subsystem}")
         _put(editions / edition / "modes", " ".join(modes))
+        _put(editions / edition / "quarantine", "none")
+        _put(editions / edition / "died", 0)
         _put(editions / edition / "state", "active" if edition == ORIGINAL else "idle")
         names = functions or [path.name for path in (folder / "functions").iterdir()]
         for function in names:
@@ -108,6 +127,56 @@ class FakeModule:
     def give_parameter(self, subsystem: str, edition: str, name: str, value: object) -> None:
         """Let the module of an edition have a parameter."""
         _put(self.sysfs / subsystem / "editions" / edition / "parameters" / name, value)
+
+    def trip(self, subsystem: str, edition: str, why: str = "oops") -> None:
+        """Let a call that is in an edition fault, or only warn."""
+        folder = self.sysfs / subsystem
+        text = f"subsystem={subsystem} edition={edition} why={why} pid=999"
+        self._emit("tripped", f'{text} comm="a reader" at=some_function')
+        if why == "oops":
+            _add(folder / "editions" / edition / "died", 1)
+        self._quarantine(folder, edition, why, 0)
+
+    def enable(self, value: int) -> None:
+        """Write the parameter ``enable``: 0 takes every subsystem to ``original``."""
+        _put(self.settings / "enable", value)
+        for subsystem in () if value else sorted(self.sysfs.iterdir()):
+            if subsystem.is_dir():
+                self._switch_back(subsystem, os.getpid())
+        self._emit("enabled" if value else "disabled", f"by={os.getpid()}")
+
+    def lose(self, subsystem: str, why: str = "silent") -> None:
+        """Let a lease be missed: by its ``ttl_ms``, or because its file was closed."""
+        folder, lease = self.sysfs / subsystem, self.lease_of(subsystem)
+        if folder.is_dir() and _get(folder / "lease") == HELD:
+            _put(folder / "lease", LOST)
+            text = f"subsystem={subsystem} by={lease['by']} why={why}"
+            self._emit("lease_lost", f"{text} grace_ms={lease['grace_ms']}")
+
+    def expire(self, subsystem: str) -> None:
+        """Let the grace of a lease that is lost be over."""
+        folder, lease = self.sysfs / subsystem, self.lease_of(subsystem)
+        if _get(folder / "lease") != LOST:
+            raise ValueError(f"the lease of {subsystem} is not lost")
+        self._end_lease(folder)
+        text = f"subsystem={subsystem} action={lease['action']} baseline={lease['baseline']}"
+        self._emit("lease_expired", text)
+        if lease["action"] == "baseline":
+            self._switch_back(folder, 0, lease["baseline"])
+
+    def lease_of(self, subsystem: str) -> dict[str, str]:
+        """Give what a lease was asked for, and by whom; empty when there is none."""
+        try:
+            lease: dict[str, str] = json.loads((self._leases / subsystem).read_text())
+        except FileNotFoundError:
+            return {}
+        return lease
+
+    def reap(self) -> None:
+        """Notice the programs that have died with leases, as the kernel does by itself."""
+        for path in list(self._leases.iterdir()) if self._leases.is_dir() else []:
+            if not _is_open(self._files / self.lease_of(path.name)["file"]):
+                self.lose(path.name, "closed")
 
     def complete(self, subsystem: str) -> None:
         """Let the last object have the edition that a per-object switch is about."""
@@ -133,15 +202,27 @@ class FakeModule:
 
     # ------------------------------------------------------------------- what the device does
 
-    def command(self, line: str) -> list[Event]:
-        """Carry a command out as the module would, with its errnos and events."""
+    def open(self, by: int | None = None) -> FakeFile:
+        """Open the device; leases are the file's, and the process's that has the pid ``by``."""
         if not self.device.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.device))
+        return FakeFile(self, self._files, by or os.getpid())
+
+    def command(self, line: str) -> list[Event]:
+        """Carry a command out as the module would, with its errnos and events."""
+        with contextlib.closing(self.open()) as file:
+            return file.command(line)
+
+    def carry_out(self, line: str, file: str, by: int) -> list[Event]:
+        """Do what `FakeFile.command` says."""
+        if not self.device.exists():
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.device))
         if len(line) > COMMAND_MAX:
             raise CommandFailed(errno.E2BIG, "")
+        self.reap()
         before = len(self.device.read_text())
         try:
-            self._command(line.split(" "))
+            self._command(line.split(" "), file, by)
         except CommandFailed as failure:
             text = f'command="{line}" by={os.getpid()} errno={failure.number}'
             self._emit("refused", f'{text} reason="{failure.reason}"')
@@ -152,8 +233,27 @@ class FakeModule:
     def _since(self, before: int) -> list[Event]:
         return list(parse_events(self.device.read_text()[before:]))
 
-    def _command(self, words: list[str]) -> None:
+    def close(self, file: str) -> None:
+        """Close one of the open files: its leases are lost."""
+        for path in list(self._leases.iterdir()) if self._leases.is_dir() else []:
+            if self.lease_of(path.name)["file"] == file:
+                self.lose(path.name, "closed")
+
+    def _command(self, words: list[str], file: str, by: int) -> None:
         match words:
+            case ["lease", subsystem, *options]:
+                asked = {**_lease_options(options), "file": file, "by": str(by)}
+                self._lease(self._subsystem(subsystem), asked)
+            case ["release", subsystem]:
+                self._release(self._subsystem(subsystem), file)
+            case ["quarantine", subsystem, edition]:
+                folder = self._subsystem(subsystem)
+                self._edition(folder, edition)
+                if edition == ORIGINAL:
+                    raise CommandFailed(errno.EINVAL, "original cannot be put in quarantine")
+                self._quarantine(folder, edition, "command", os.getpid())
+            case ["clear", subsystem, edition]:
+                self._clear(self._edition(self._subsystem(subsystem), edition))
             case ["who", subsystem]:
                 self._name_threads(self._subsystem(subsystem))
             case ["set", subsystem, edition, assignment] if "=" in assignment:
@@ -173,6 +273,58 @@ class FakeModule:
         if not (folder / "editions" / name).is_dir():
             raise CommandFailed(errno.ENXIO, f"subsystem {folder.name} has no edition {name}")
         return folder / "editions" / name
+
+    def _lease(self, folder: Path, lease: Mapping[str, str]) -> None:
+        subsystem, before = folder.name, self.lease_of(folder.name)
+        self._edition(folder, lease["baseline"])
+        state = _get(folder / "lease")
+        if state == HELD and before["file"] != lease["file"]:
+            reason = f"the lease of {subsystem} is held by pid {before['by']}"
+            raise CommandFailed(errno.EBUSY, reason)
+        _put(self._leases / subsystem, json.dumps(lease))
+        _put(folder / "lease_holder", lease["by"])
+        _put(folder / "lease", HELD)
+        if state != HELD or before != lease:
+            said = " ".join(f"{key}={lease[key]}" for key in _LEASE_DEFAULTS)
+            text = f"subsystem={subsystem} by={lease['by']} {said}"
+            self._emit("leased", f"{text} adopted={int(state == LOST)}")
+
+    def _release(self, folder: Path, file: str) -> None:
+        lease = self.lease_of(folder.name)
+        if lease and lease["file"] != file:
+            reason = f"the lease of {folder.name} is held by pid {lease['by']}"
+            raise CommandFailed(errno.EBUSY, reason)
+        if lease:
+            self._end_lease(folder)
+            self._emit("released", f"subsystem={folder.name} by={os.getpid()}")
+
+    def _end_lease(self, folder: Path) -> None:
+        _put(folder / "lease", "none")
+        _put(folder / "lease_holder", 0)
+        (self._leases / folder.name).unlink()
+
+    def _quarantine(self, folder: Path, edition: str, why: str, by: int) -> None:
+        state = _get(folder / "editions" / edition / "state")
+        if state in {"active", "partial"}:
+            self._switch_back(folder, by)
+        _put(folder / "editions" / edition / "quarantine", why)
+        text = f"subsystem={folder.name} edition={edition} why={why} by={by}"
+        self._emit("quarantined", text)
+
+    def _clear(self, folder: Path) -> None:
+        if _get(folder / "quarantine") != "none":
+            _put(folder / "quarantine", "none")
+            text = f"subsystem={folder.parts[-3]} edition={folder.name} by={os.getpid()}"
+            self._emit("cleared", text)
+
+    def _switch_back(self, folder: Path, by: int, edition: str = ORIGINAL) -> None:
+        """Switch as the module does of itself."""
+        origin, partial = _get(folder / "active"), _get(folder / "partial")
+        if (origin, partial) != (edition, "none"):
+            self._stand(folder, edition, "none", "concurrent", "none")
+            _add(folder / "switches", 1)
+            text = f"subsystem={folder.name} from={origin} to={edition} mode=concurrent us=3"
+            self._emit("switched", f"{text} by={by}")
 
     def _set(self, folder: Path, name: str, value: str) -> None:
         path = folder / "parameters" / name
@@ -197,6 +349,12 @@ class FakeModule:
             )
         if edition == origin and partial == "none":
             return
+        if edition != ORIGINAL and _get(self.settings / "enable") == "0":
+            raise CommandFailed(errno.EPERM, "the module is switched off")
+        why = _get(folder / "editions" / edition / "quarantine")
+        if why != "none":
+            reason = f"edition {edition} is in quarantine ({why})"
+            raise CommandFailed(errno.ENOTRECOVERABLE, reason)
         mode, scope = self._mode(folder, edition, options), options.get("scope", "none")
         if partial == edition and mode == "per-object":
             return
@@ -260,6 +418,63 @@ class FakeModule:
         seq = 1 + len(self.device.read_text().splitlines())
         with self.device.open("a") as device:
             device.write(f"seq={seq} time={seq}.000000000 event={name} {fields}\n")
+
+
+class FakeFile:
+    """The device, open. A lock on a file of its own shows other processes that it still is."""
+
+    def __init__(self, module: FakeModule, folder: Path, by: int) -> None:
+        """Open it."""
+        self._module = module
+        self._by = by
+        number, name = tempfile.mkstemp(dir=folder)
+        fcntl.flock(number, fcntl.LOCK_EX)
+        self._number: int | None = number
+        self._path = Path(name)
+
+    def command(self, line: str) -> list[Event]:
+        """Carry a command out for this file."""
+        if self._number is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._module.carry_out(line, self._path.name, self._by)
+
+    def close(self) -> None:
+        """Close it: its leases are lost."""
+        number, self._number = self._number, None
+        if number is not None:
+            self._module.close(self._path.name)
+            self._path.unlink()
+            os.close(number)
+
+
+def _is_open(path: Path) -> bool:
+    """Tell whether a `FakeFile` of any process is still open."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _lease_options(words: Iterable[str]) -> dict[str, str]:
+    """Take the options of a lease apart."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in _LEASE_DEFAULTS or key in found or not equals:
+            raise CommandFailed(errno.EINVAL, f"unknown option {word}")
+        found[key] = value
+    found = _LEASE_DEFAULTS | found
+    if found["action"] not in {"baseline", "hold"}:
+        raise CommandFailed(errno.EINVAL, f"unknown action {found['action']}")
+    if int(found["grace_ms"]) not in _GRACES:
+        raise CommandFailed(errno.EINVAL, "grace_ms is from 0 to 3600000")
+    if int(found["ttl_ms"]) not in _TTLS and found["ttl_ms"] != "0":
+        raise CommandFailed(errno.EINVAL, "ttl_ms is 0 or from 100 to 3600000")
+    return found
 
 
 def _options(words: Iterable[str]) -> dict[str, str]:

@@ -48,6 +48,15 @@ examples:
   dynamosctl switch readahead original   # original is active: now for all again
 """
 
+QUARANTINE_HELP = """\
+If calls get the edition now, its subsystem is switched to original first. The
+kernel module does the same of itself when a thread faults inside an edition.
+
+example:
+  dynamosctl edition quarantine readahead streaming
+  dynamosctl edition clear readahead streaming
+"""
+
 SET_HELP = """\
 example:
   dynamosctl edition set readahead streaming window=64
@@ -111,6 +120,12 @@ def _add(
     return parser
 
 
+def _add_pair(parser: _Parser) -> None:
+    """Let a command be about an edition of a subsystem."""
+    parser.add_argument("subsystem", metavar="SUBSYSTEM")
+    parser.add_argument("edition", metavar="EDITION")
+
+
 def _add_runtime_dir(parser: _Parser) -> None:
     parser.add_argument(
         "--runtime-dir", type=Path, default=RUNTIME_DIR, help="the daemon's (%(default)s)"
@@ -125,8 +140,7 @@ def _add_kernel(commands: _Commands[_Parser]) -> None:
     _add(commands, "version", "versions of program and module", kernel.show_version)
     text = "make an edition the active one, or give it a part of the calls"
     switch = _add(commands, "switch", text, kernel.switch, SWITCH_HELP)
-    switch.add_argument("subsystem", metavar="SUBSYSTEM")
-    switch.add_argument("edition", metavar="EDITION")
+    _add_pair(switch)
     switch.add_argument(
         "--mode", choices=arguments.MODES, help="how; otherwise the module takes a mode that fits"
     )
@@ -163,7 +177,7 @@ def _add_check(commands: _Commands[_Parser]) -> None:
 def _add_edition(commands: _Commands[_Parser]) -> None:
     from dynamosd.cli import arguments, edition  # noqa: PLC0415 - see the top
 
-    text = "list, load, unload and tune editions, and see who is inside"
+    text = "list, load, unload, tune and quarantine editions, and see who is inside"
     parser = commands.add_parser("edition", help=text, description=text, epilog=EXIT_CODES)
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add(below, "list", "editions, their states and modules", edition.show_editions)
@@ -172,9 +186,11 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     unload = _add(below, "unload", "unload an edition's module", edition.unload)
     unload.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
     tune = _add(below, "set", "change a parameter of an edition", edition.set_parameter, SET_HELP)
-    tune.add_argument("subsystem", metavar="SUBSYSTEM")
-    tune.add_argument("edition", metavar="EDITION")
+    _add_pair(tune)
     tune.add_argument("assignment", metavar="NAME=VALUE", type=arguments.assignment)
+    text = "keep an edition from being switched to"
+    _add_pair(_add(below, "quarantine", text, edition.quarantine, QUARANTINE_HELP))
+    _add_pair(_add(below, "clear", "end an edition's quarantine", edition.clear))
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
 

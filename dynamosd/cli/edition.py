@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``edition list|load|unload|set|who``: editions, their kernel modules, and who is inside."""
+"""``edition list|load|unload|set|quarantine|clear|who``: editions, and who is inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import subprocess
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import print_json, print_note, print_table
+from dynamosd.cli.output import lease_of, print_json, print_note, print_table, safety_of
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.model import ORIGINAL, EditionState
@@ -40,14 +40,18 @@ def show_editions(args: argparse.Namespace, kmod: Kmod) -> int:
     for pair in pairs:
         if more := _details(pair[1]):
             print_note(f"{_name(*pair)}: {more}")
+    for subsystem in {subsystem.name: subsystem for subsystem, _ in pairs}.values():
+        if lease := lease_of(subsystem):
+            print_note(f"{subsystem.name}: {lease}")
     return 0
 
 
 def _details(edition: Edition) -> str:
-    """Give an edition's modes and parameters; nothing when the module does not show any."""
+    """Give what is wrong with an edition, its modes and parameters; nothing when there are none."""
     parameters = [f"{name}={value}" for name, value in edition.parameters.items()]
     found = (("modes", edition.modes), ("parameters", parameters))
-    return "; ".join(f"{what} {', '.join(values)}" for what, values in found if values)
+    lists = (f"{what} {', '.join(values)}" for what, values in found if values)
+    return "; ".join(filter(None, (safety_of(edition), *lists)))
 
 
 def load(args: argparse.Namespace, kmod: Kmod) -> int:
@@ -98,6 +102,47 @@ def set_parameter(args: argparse.Namespace, kmod: Kmod) -> int:
     else:
         print(f"{args.subsystem}/{args.edition}: {name}={now}")
     return 0
+
+
+def quarantine(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Keep an edition from being switched to, and show where that leaves its subsystem."""
+    before = kmod.read_standing(args.subsystem)
+    kmod.quarantine(args.subsystem, args.edition)
+    after = kmod.read_standing(args.subsystem)
+    why = kmod.read_quarantine(args.subsystem, args.edition)
+    active = after.active if after else None
+    if args.output == "json":
+        _print_quarantine(args, why, active)
+        return 0
+    print(f"{args.subsystem}/{args.edition}: in quarantine ({why})")
+    if before != after:
+        print(f"{args.subsystem}: {active} is active now")
+    return 0
+
+
+def clear(args: argparse.Namespace, kmod: Kmod) -> int:
+    """End an edition's quarantine. What is active stays active."""
+    before = kmod.read_quarantine(args.subsystem, args.edition)
+    kmod.clear(args.subsystem, args.edition)
+    why = kmod.read_quarantine(args.subsystem, args.edition)
+    name = f"{args.subsystem}/{args.edition}"
+    if args.output == "json":
+        _print_quarantine(args, why, kmod.read_active(args.subsystem))
+    elif before is None:
+        print(f"{name} was not in quarantine")
+    else:
+        print(f"{name}: may be switched to again (it was in quarantine: {before})")
+    return 0
+
+
+def _print_quarantine(args: argparse.Namespace, why: str | None, active: str | None) -> None:
+    print_json(
+        "EditionQuarantine",
+        subsystem=args.subsystem,
+        edition=args.edition,
+        quarantine=why,
+        active=active,
+    )
 
 
 def show_who(args: argparse.Namespace, kmod: Kmod) -> int:
@@ -201,6 +246,8 @@ def _edition_json(subsystem: Subsystem, edition: Edition) -> dict[str, object]:
         "state": str(edition.state),
         "in_flight": _in_flight(subsystem, edition),
         "module": edition.module,
+        "quarantine": edition.quarantine,
+        "died": edition.died,
         "modes": list(edition.modes),
         "parameters": dict(edition.parameters),
     }

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from dynamosd import __version__, status
 from dynamosd.cli.arguments import switch_options
 from dynamosd.cli.output import (
+    lease_of,
     policies_of,
     print_json,
     print_note,
     print_table,
+    safety_of,
     text_of,
     warn,
 )
 from dynamosd.errors import Unreachable
+from dynamosd.kmod import ENABLE_HINT, SWITCHED_OFF
 from dynamosd.switcher import Switcher
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dynamosd.kmod import Kmod
-    from dynamosd.model import Function, Subsystem, SwitchResult
+    from dynamosd.model import Function, KernelState, Subsystem, SwitchResult
 
 
 def in_flight(subsystem: Subsystem) -> int:
@@ -47,12 +50,12 @@ def show_status(args: argparse.Namespace, kmod: Kmod) -> int:
     if args.output == "json":
         print_json(
             "Status",
-            module={"version": kernel.version},
+            module=_module_json(kernel),
             daemon=daemon and {key: daemon.get(key) for key in ("pid", "version", "started")},
             subsystems=[_status_json(each, daemon) for each in subsystems],
         )
         return 0
-    _print_daemon(kernel.version, daemon)
+    _print_head(kernel, daemon)
     if not subsystems:
         print_note("no subsystem is loaded: dynamosctl edition load", indent="")
         return 0
@@ -61,9 +64,20 @@ def show_status(args: argparse.Namespace, kmod: Kmod) -> int:
     return 0
 
 
-def _print_daemon(version: str, daemon: Mapping[str, Any] | None) -> None:
+def _print_head(kernel: KernelState, daemon: Mapping[str, Any] | None) -> None:
     running = f"pid {daemon['pid']}, since {daemon.get('started')}" if daemon else "not running"
-    print(f"module {version}; daemon {running}\n")
+    print(f"module {kernel.version}; daemon {running}")
+    if not kernel.enabled:
+        print_note(f"{SWITCHED_OFF}; {ENABLE_HINT}", indent="")
+    print()
+
+
+def _module_json(kernel: KernelState) -> dict[str, object]:
+    return {
+        "version": kernel.version,
+        "enabled": kernel.enabled,
+        "tripwire": kernel.tripwire or None,
+    }
 
 
 def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> None:
@@ -108,7 +122,15 @@ def _notes(subsystem: Subsystem) -> list[str]:
         notes.append(f"threads inside since before there was a gate: {subsystem.before_gate}")
     if subsystem.unreliable:
         notes.append(f"threads whose stacks could not be read: {subsystem.unreliable}")
-    return notes
+    if lease := lease_of(subsystem):
+        notes.append(lease)
+    return [*notes, *_safety_notes(subsystem)]
+
+
+def _safety_notes(subsystem: Subsystem) -> list[str]:
+    """Say which editions are not what they should be."""
+    found = ((edition.name, safety_of(edition)) for edition in subsystem.editions.values())
+    return [f"{name}: {text}" for name, text in found if text]
 
 
 def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[str, object]:
@@ -122,6 +144,12 @@ def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict
         "objects": subsystem.objects,
         "before_gate": subsystem.before_gate,
         "unreliable": subsystem.unreliable,
+        "lease": subsystem.lease,
+        "lease_holder": subsystem.lease_holder,
+        "editions": [
+            {"name": each.name, "quarantine": each.quarantine, "died": each.died}
+            for each in subsystem.editions.values()
+        ],
         "switches": subsystem.switches,
         "in_flight": in_flight(subsystem),
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
@@ -144,7 +172,7 @@ def show_list(args: argparse.Namespace, kmod: Kmod) -> int:
             subsystem.name,
             function.name,
             function.backend,
-            edition + {subsystem.active: "*", subsystem.partial: "~"}.get(edition, ""),
+            edition + _mark(subsystem, edition),
             str(counts.calls),
             str(counts.in_flight),
         )
@@ -154,7 +182,19 @@ def show_list(args: argparse.Namespace, kmod: Kmod) -> int:
     ]
     head = ("SUBSYSTEM", "FUNCTION", "GATE", "EDITION", "CALLS", "IN FLIGHT")
     print_table(head, rows, right="CALLS,IN FLIGHT")
+    for subsystem in subsystems:
+        lease = lease_of(subsystem)
+        for note in [*([lease] if lease else []), *_safety_notes(subsystem)]:
+            print_note(f"{subsystem.name}: {note}")
     return 0
+
+
+def _mark(subsystem: Subsystem, name: str) -> str:
+    """Mark what calls get now, and what they may not get."""
+    edition = subsystem.editions.get(name)
+    if edition and edition.quarantine:
+        return "!"
+    return {subsystem.active: "*", subsystem.partial: "~"}.get(name, "")
 
 
 def _list_json(subsystem: Subsystem) -> dict[str, object]:
@@ -163,12 +203,16 @@ def _list_json(subsystem: Subsystem) -> dict[str, object]:
         "active": subsystem.active,
         "partial": subsystem.partial,
         "scope": subsystem.scope,
+        "lease": subsystem.lease,
+        "lease_holder": subsystem.lease_holder,
         "editions": [
             {
                 "name": edition.name,
                 "index": edition.index,
                 "state": str(edition.state),
                 "module": edition.module,
+                "quarantine": edition.quarantine,
+                "died": edition.died,
                 "modes": list(edition.modes),
                 "parameters": dict(edition.parameters),
             }

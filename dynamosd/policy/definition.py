@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.problems import Problem
 
+DEFAULT_GRACE_SECONDS = 30.0
+"""Long enough for a daemon that is started again to take its lease over."""
+
 
 class Mode(enum.StrEnum):
     """How far a policy may go: only watch, say what it would do, or do it."""
@@ -21,6 +24,13 @@ class Mode(enum.StrEnum):
 
 class OnExit(enum.StrEnum):
     """What becomes of the subsystem when the daemon is stopped cleanly."""
+
+    BASELINE = "baseline"
+    HOLD = "hold"
+
+
+class OnDaemonLoss(enum.StrEnum):
+    """What the kernel module does with the subsystem when the daemon has gone without a word."""
 
     BASELINE = "baseline"
     HOLD = "hold"
@@ -58,7 +68,8 @@ class Rule:
 class Policy:
     """When to switch a subsystem, to which edition, and how.
 
-    Without ``switch_mode`` the kernel module chooses one that both editions allow.
+    Without ``switch_mode`` the kernel module chooses one that both editions allow. The module does
+    ``on_loss`` when the daemon has been gone for ``loss_grace_seconds``.
     """
 
     file: str
@@ -73,6 +84,8 @@ class Policy:
     rules: tuple[Rule, ...]
     switch_mode: SwitchMode | None = None
     switch_timeout_seconds: float | None = None
+    on_loss: OnDaemonLoss = OnDaemonLoss.BASELINE
+    loss_grace_seconds: float = DEFAULT_GRACE_SECONDS
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
 

@@ -180,6 +180,8 @@ def _build(
         rules=tuple(rules),
         switch_mode=spec.switch.mode,
         switch_timeout_seconds=spec.switch.timeout,
+        on_loss=spec.on_daemon_loss.action,
+        loss_grace_seconds=spec.on_daemon_loss.grace,
         remarks=remarks,
     )
 

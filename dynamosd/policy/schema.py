@@ -9,7 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import ORIGINAL
-from dynamosd.policy.definition import Mode, OnExit, OnNoData, SwitchMode
+from dynamosd.policy.definition import (
+    DEFAULT_GRACE_SECONDS,
+    Mode,
+    OnDaemonLoss,
+    OnExit,
+    OnNoData,
+    SwitchMode,
+)
 from dynamosd.policy.durations import PATTERN, format_duration, parse_duration
 
 API_VERSION = "dynamos/v1alpha1"
@@ -20,6 +27,7 @@ MIN_INTERVAL_SECONDS = 0.1
 MAX_INTERVAL_SECONDS = 3600.0
 MIN_TIMEOUT_SECONDS = 0.001
 MAX_TIMEOUT_SECONDS = 60.0
+MAX_GRACE_SECONDS = 3600.0
 
 
 def _duration(value: object) -> float:
@@ -46,10 +54,15 @@ def _timeout(value: object) -> float:
     return _within(value, "a timeout", MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS)
 
 
+def _grace(value: object) -> float:
+    return _within(value, "a grace", 0.0, MAX_GRACE_SECONDS)
+
+
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": PATTERN})
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout), _DURATION_SCHEMA]
+Grace = Annotated[float, BeforeValidator(_grace), _DURATION_SCHEMA]
 
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ObjectName = Annotated[str, Field(max_length=63, pattern=OBJECT_NAME_PATTERN)]
@@ -97,6 +110,13 @@ class SwitchSpec(_Strict):
     timeout: Timeout | None = None
 
 
+class OnDaemonLossSpec(_Strict):
+    """What becomes of the subsystem when the daemon has gone without a word."""
+
+    action: Annotated[OnDaemonLoss, Field(strict=False)] = OnDaemonLoss.BASELINE
+    grace: Grace = DEFAULT_GRACE_SECONDS
+
+
 class Spec(_Strict):
     """What the policy does."""
 
@@ -105,6 +125,7 @@ class Spec(_Strict):
     baseline: KernelName = ORIGINAL
     interval: Interval = 1.0
     on_exit: Annotated[OnExit, Field(strict=False)] = OnExit.BASELINE
+    on_daemon_loss: OnDaemonLossSpec = Field(default_factory=OnDaemonLossSpec)
     switch: SwitchSpec = Field(default_factory=SwitchSpec)
     rules: list[RuleSpec] = Field(min_length=1, max_length=MAX_RULES)
 

@@ -14,6 +14,7 @@ from dynamosd.policy.problems import Problem, did_you_mean
 from dynamosd.policy.schema import (
     OBJECT_NAME_PATTERN,
     Metadata,
+    OnDaemonLossSpec,
     PolicyFile,
     RuleSpec,
     Spec,
@@ -24,6 +25,7 @@ _MODELS: Mapping[Path, type[BaseModel]] = {
     (): PolicyFile,
     ("metadata",): Metadata,
     ("spec",): Spec,
+    ("spec", "onDaemonLoss"): OnDaemonLossSpec,
     ("spec", "switch"): SwitchSpec,
     ("spec", "rules", 0): RuleSpec,
 }

@@ -22,6 +22,7 @@ spec:
       edition: {edition}
       when: {when}
   switch: {switch}
+  onDaemonLoss: {on_loss}
 """
 
 DEFAULTS = {
@@ -31,6 +32,7 @@ DEFAULTS = {
     "interval": "1s",
     "on_exit": "baseline",
     "switch": "{}",
+    "on_loss": "{}",
     "edition": "random",
     "when": 'in_flight("page_cache_ra_order") > 2.5',
 }

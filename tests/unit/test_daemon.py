@@ -17,7 +17,8 @@ from dynamosd import daemon, journal, status
 from dynamosd.config import Config
 from dynamosd.daemon import Daemon, World, read_policies
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
-from dynamosd.model import FunctionSample
+from dynamosd.kmod import CommandFailed, Kmod
+from dynamosd.model import FunctionSample, LeaseTerms
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors
 from dynamosd.probes.edition import DISTRUST_SAMPLES
@@ -87,6 +88,14 @@ class House:
     def active(self) -> str | None:
         """Tell what is active."""
         return self.module.kmod.read_active("readahead")
+
+    def events(self, *names: str) -> list[Event]:
+        """Give the module's events of these kinds."""
+        return [event for event in self.module.kmod.events() if event.name in names]
+
+    def lease(self) -> str | None:
+        """Tell how the lease stands."""
+        return self.module.kmod.read().subsystems["readahead"].lease
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Give the journal's records of a kind."""
@@ -452,6 +461,425 @@ def test_edition_that_does_not_allow_the_mode_stops_the_start(house: House) -> N
     (house.module.sysfs / "readahead/editions/random/modes").write_text("concurrent scoped\n")
     with pytest.raises(InvalidInput, match='"random" does not allow mode "exclusive"'):
         daemon.run(house.settings, house.world)
+
+
+# --------------------------------------------------------------------------------------- leases
+
+
+def note_renewals(house: House, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """Give the list of what the lease's file is told from now on, each with its time."""
+    told: list[tuple[float, str]] = []
+    carry_out = house.module.carry_out
+
+    def note(line: str, file: str, by: int) -> list[Event]:
+        if line.startswith(("lease ", "release ")):
+            told.append((house.clock.now(), line))
+        return carry_out(line, file, by)
+
+    monkeypatch.setattr(house.module, "carry_out", note)
+    return told
+
+
+def refuse_leases(house: House, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the module answer every lease with an errno from now on."""
+
+    def refuse(_folder: Path, _lease: object) -> None:
+        raise CommandFailed(number, "")
+
+    monkeypatch.setattr(house.module, "_lease", refuse)
+
+
+def test_lease_while_a_policy_enforces(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = note_renewals(house, monkeypatch)
+    seen: list[str | None] = []
+    house.block(3)
+    assert house.run(11.0, {5.5: lambda: seen.append(house.lease())}) == 0
+    line = "lease readahead action=baseline baseline=original grace_ms=30000 ttl_ms=10000"
+    # Three times in ten seconds, at the ticks that come first after that.
+    assert told == [(1000.0, line), (1004.0, line), (1008.0, line), (1011.0, "release readahead")]
+    assert seen == ["held"]
+    assert house.lease() is None
+    assert [event.name for event in house.events("leased", "released", "lease_lost")] == [
+        *("leased", "released")
+    ]
+    taken, given = house.records("lease")
+    assert (taken["result"], taken["adopted"], taken["grace_seconds"]) == ("held", False, 30.0)
+    assert (given["result"], given["subsystem"]) == ("released", "readahead")
+    assert house.metric("dynamos_lease_held", subsystem="readahead") == 1
+
+
+def test_lease_says_what_the_policy_says(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.module.load("readahead", "streaming")
+    text = write_policy(house.policies, interval="2s", on_loss="{action: hold, grace: 5s}")
+    text.write_text(text.read_text().replace("  mode:", "  baseline: streaming\n  mode:"))
+    told = note_renewals(house, monkeypatch)
+    house.run(1.5)
+    line = "lease readahead action=hold baseline=streaming grace_ms=5000 ttl_ms=20000"
+    assert told[0][1] == line
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout", "ttl"),
+    [
+        ("100ms", "400ms", 10.4),
+        ("1s", "1ms", 10.001),
+        ("5s", "1m", 110.0),
+        ("1h", "1m", 3600.0),
+    ],
+)
+def test_lease_outlives_ten_intervals_and_the_longest_switch(
+    house: House, interval: str, timeout: str, ttl: float
+) -> None:
+    switch = f"{{mode: exclusive, timeout: {timeout}}}"
+    write_policy(house.policies, interval=interval, switch=switch)
+    house.run(0.05)
+    assert house.records("lease")[0]["ttl_seconds"] == ttl
+
+
+@pytest.mark.parametrize("mode", ["advise", "observe"])
+def test_policy_that_does_not_enforce_needs_no_lease(house: House, mode: str) -> None:
+    write_policy(house.policies, mode=mode)
+    house.run(3.0)
+    assert house.events("leased") == []
+    assert house.metric("dynamos_lease_held") is None
+    assert house.records("lease") == []
+
+
+def test_clean_exit_with_hold_gives_the_lease_back(house: House) -> None:
+    write_policy(house.policies, on_exit="hold")
+    house.block(3)
+    assert house.run(3.0) == 0
+    assert (house.active(), house.lease()) == ("random", None)
+    assert [event.name for event in house.events("released", "lease_lost")] == ["released"]
+
+
+def test_exit_that_cannot_reach_the_baseline_leaves_it_to_the_module(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.block(3)
+
+    def refuse(_self: object, *_words: object, **_options: object) -> None:
+        raise DynamosError("out of order")
+
+    assert house.run(4.0, {3.5: lambda: monkeypatch.setattr(Kmod, "switch", refuse)}) == 1
+    assert (house.active(), house.lease()) == ("random", "lost")
+    house.module.expire("readahead")
+    assert house.active() == "original"
+
+
+def test_subsystem_that_another_daemon_looks_after_is_not_enforced(house: House) -> None:
+    other = house.module.open(by=812)
+    house.module.kmod.lease(other, "readahead", LeaseTerms("baseline", "original", 9.0, 0.0))
+    house.block(3)
+    seen: list[str | None] = []
+    plan: dict[float, Callable[[], object]] = {
+        8.5: lambda: seen.append(house.active()),
+        9.5: lambda: house.module.kmod.release(other, "readahead"),
+        11.5: lambda: seen.append(house.active()),
+    }
+    assert house.run(12.0, plan) == 0
+    assert seen == ["original", "random"]
+    why = "readahead is not enforced: the lease of readahead is held by pid 812"
+    assert [record["reason"] for record in house.records("trouble")][:1] == [why]
+    assert len([line for line in house.said if why in line]) == 1
+    # The first, and one each time that a renewal would be due: the ring is not filled with them.
+    assert len(house.events("refused")) == 3
+    assert house.metric("dynamos_lease_renewal_errors_total", subsystem="readahead") == 3
+    assert any("is well again" in line for line in house.said)
+    assert house.records("lease")[0]["adopted"] is False
+
+
+def test_daemon_leaves_what_another_looks_after_alone(house: House) -> None:
+    house.module.kmod.switch("readahead", "random")
+    other = house.module.open(by=812)
+    house.module.kmod.lease(other, "readahead", LeaseTerms("hold", "original", 9.0, 0.0))
+    assert house.run(3.0) == 0
+    assert (house.active(), house.lease()) == ("random", "held")
+    assert house.metric("dynamos_lease_held", subsystem="readahead") == 0
+    assert house.switches() == []
+
+
+def test_lease_of_another_that_dies_is_taken_over_at_once(house: House) -> None:
+    other = house.module.open(by=812)
+    house.module.kmod.lease(other, "readahead", LeaseTerms("hold", "original", 9.0, 0.0))
+    house.run(3.5, {1.5: other.close})
+    assert house.events("leased")[1].time > house.events("lease_lost")[0].time
+    assert house.records("lease")[0]["adopted"] is True
+    assert len([line for line in house.said if "took over the lease of readahead" in line]) == 1
+
+
+def test_lease_that_another_takes_while_the_loop_stands_still(house: House) -> None:
+    house.block(3)
+    other = house.module.open(by=812)
+
+    def steal() -> None:
+        house.module.lose("readahead")
+        house.module.expire("readahead")
+        house.module.kmod.lease(other, "readahead", LeaseTerms("hold", "original", 9.0, 0.0))
+
+    assert house.run(8.0, {4.5: steal}) == 0
+    assert house.active() == "original"
+    assert "held by pid 812" in house.records("trouble")[0]["reason"]
+    assert house.lease() == "held"
+    assert [each[2] for each in house.switches()] == ["policy", "manual"]
+
+
+def test_loop_that_stood_still_for_too_long_takes_its_lease_again(house: House) -> None:
+    house.block(3)
+    assert house.run(8.0, {4.5: lambda: house.module.lose("readahead")}) == 0
+    results = [(each["result"], each.get("adopted")) for each in house.records("lease")]
+    assert results == [("held", False), ("lost", None), ("held", True), ("released", None)]
+    assert any("was not renewed in time" in line for line in house.said)
+    assert [each[2] for each in house.switches()] == ["policy", "exit"]
+
+
+def test_switch_that_the_module_made_when_the_grace_was_over(house: House) -> None:
+    def hang() -> None:
+        house.module.lose("readahead")
+        house.module.expire("readahead")
+
+    house.block(3)
+    assert house.run(8.0, {4.5: hang}) == 0
+    assert house.switches() == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "lease", "ok"),
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "exit", "ok"),
+    ]
+    assert house.records("switch")[1]["reason"] == "the lease was lost, and its grace is over"
+    assert house.metric("dynamos_switches_total", trigger="lease", result="ok") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EINTR, errno.ENOMEM])
+def test_renewal_that_fails_once_loses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = house.module._lease
+    plan: dict[float, Callable[[], object]] = {
+        1.5: lambda: refuse_leases(house, monkeypatch, number),
+        5.5: lambda: monkeypatch.setattr(house.module, "_lease", real),
+    }
+    house.block(3)
+    assert house.run(8.0, plan) == 0
+    # Due at 4 s, and tried again at 5 and 6.
+    assert house.metric("dynamos_lease_renewal_errors_total", subsystem="readahead") == 2
+    assert house.records("trouble") == []
+    assert [each["result"] for each in house.records("lease")] == ["held", "released"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENXIO, errno.ENOMEM, errno.EINVAL])
+def test_lease_that_cannot_be_had_is_never_a_silent_downgrade(
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse_leases(house, monkeypatch, number)
+    house.block(3)
+    assert house.run(5.0) == 0
+    assert house.active() == "original"
+    assert house.switches() == []
+    assert len([line for line in house.said if "readahead is not enforced" in line]) == 1
+    assert house.metric("dynamos_lease_held", subsystem="readahead") == 0
+
+
+def test_lease_of_a_policy_with_long_intervals_is_asked_for_soon_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(house.policies, interval="1h")
+    real = house.module._lease
+    refuse_leases(house, monkeypatch, errno.EPERM)
+    house.run(8.0, {1.5: lambda: monkeypatch.setattr(house.module, "_lease", real)})
+    assert house.metric("dynamos_lease_held", subsystem="readahead") == 1
+    assert house.metric("dynamos_lease_renewal_errors_total", subsystem="readahead") == 1
+
+
+def test_module_that_is_older_than_leases(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lease", "lease_holder"):
+        (house.module.sysfs / "readahead" / name).unlink()
+    refuse_leases(house, monkeypatch, errno.EINVAL)
+    house.block(3)
+    assert house.run(20.0) == 0
+    assert house.switches()[0] == ("original", "random", "policy", "ok")
+    assert len([line for line in house.said if "does not know leases" in line]) == 1
+    assert len(house.events("refused")) == 1
+    (record,) = house.records("lease")
+    assert record["result"] == "unknown"
+
+
+def test_module_that_comes_back_is_leased_again(house: House) -> None:
+    def back() -> None:
+        house.module.insert()
+        house.module.register("readahead", [ORDER])
+        house.module.load("readahead", "random")
+
+    seen: list[str | None] = []
+    plan: dict[float, Callable[[], object]] = {
+        2.5: house.module.remove,
+        4.5: back,
+        5.5: lambda: seen.append(house.lease()),
+    }
+    assert house.run(7.0, plan) == 0
+    assert seen == ["held"]
+    assert [each["result"] for each in house.records("lease")] == ["held", "held", "released"]
+
+
+def test_device_is_let_go_of_when_the_subsystem_is_unloaded(house: House) -> None:
+    import shutil  # noqa: PLC0415 - this test alone
+
+    opened: list[int] = []
+
+    def count() -> None:
+        opened.append(len(list((house.module.sysfs.parent / "files").iterdir())))
+
+    plan: dict[float, Callable[[], object]] = {
+        1.5: count,
+        2.5: lambda: shutil.rmtree(house.module.sysfs / "readahead"),
+        4.5: count,
+    }
+    assert house.run(5.0, plan) == 0
+    assert opened == [1, 0]
+
+
+def test_compiling_the_probes_again_does_not_lose_the_lease(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = note_renewals(house, monkeypatch)
+
+    def fail() -> None:
+        raise Exception("Could not read map")  # noqa: TRY002 - what BCC raises
+
+    def lose() -> None:
+        house.probe.between = fail
+
+    house.run(5.0, {1.5: lose})
+    ttls = [line.rpartition("=")[2] for _, line in told[:-1]]
+    assert ttls == ["10000", "130000", "10000"]
+    assert [each["result"] for each in house.records("lease")] == ["held", "released"]
+
+
+def test_policies_that_change_what_is_to_happen_change_the_lease(house: House) -> None:
+    reload_with(house, lambda: write_policy(house.policies, on_loss="{grace: 1m}"))
+    first, second = house.events("leased")
+    assert (first.fields["grace_ms"], second.fields["grace_ms"]) == ("30000", "60000")
+    assert second.fields["adopted"] == "0"
+    assert [each.get("grace_seconds") for each in house.records("lease")] == [30.0, 60.0, None]
+
+
+@pytest.mark.parametrize("mode", ["advise", None])
+def test_policy_that_no_longer_enforces_gives_its_lease_back(
+    house: House, mode: str | None
+) -> None:
+    def change() -> None:
+        if mode:
+            write_policy(house.policies, mode=mode)
+        else:
+            (house.policies / "storm.yaml").unlink()
+
+    reload_with(house, change)
+    assert [event.name for event in house.events("leased", "released", "lease_lost")] == [
+        *("leased", "released")
+    ]
+    assert house.metric("dynamos_lease_held") is None
+
+
+def test_policy_that_is_renamed_keeps_the_lease(house: House) -> None:
+    def rename() -> None:
+        (house.policies / "storm.yaml").unlink()
+        write_policy(house.policies, name="gale")
+
+    reload_with(house, rename)
+    assert [event.name for event in house.events("leased", "released")] == ["leased", "released"]
+
+
+# ------------------------------------------------------------------- quarantine and switched off
+
+
+def test_policy_does_not_fight_the_tripwire(house: House) -> None:
+    house.block(3)
+    seen: list[str | None] = []
+    plan: dict[float, Callable[[], object]] = {
+        4.5: lambda: house.module.trip("readahead", "random"),
+        8.5: lambda: seen.append(house.active()),
+        9.5: lambda: house.module.kmod.clear("readahead", "random"),
+        10.5: lambda: seen.append(house.active()),
+    }
+    assert house.run(11.0, plan) == 0
+    assert seen == ["original", "random"]
+    assert house.switches()[:3] == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "tripwire", "ok"),
+        ("original", "random", "policy", "refused"),
+    ]
+    assert house.records("switch")[1]["reason"] == "edition random is in quarantine (oops)"
+    trouble = "readahead should be random: edition random is in quarantine (oops)"
+    assert house.records("trouble")[0]["reason"] == trouble
+    assert len([line for line in house.said if trouble in line]) == 1
+    assert house.events("refused") == []
+    assert house.records("decision")[-1]["action"] == "switch"
+    assert house.metric("dynamos_switches_total", trigger="tripwire", result="ok") == 1
+    assert house.metric("dynamos_edition_died_threads_total", edition="random") == 1
+
+
+def test_tripwire_on_a_partial_edition(house: House) -> None:
+    write_policy(house.policies, switch="{mode: per-object}")
+    house.block(3)
+    house.run(6.0, {3.5: lambda: house.module.trip("readahead", "random", "warn")})
+    assert house.switches()[:2] == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "tripwire", "ok"),
+    ]
+    assert partial(house) is None
+
+
+def test_quarantine_by_a_person_is_a_switch_by_hand(house: House) -> None:
+    house.block(3)
+    house.run(6.0, {3.5: lambda: house.module.kmod.quarantine("readahead", "random")})
+    assert house.switches()[1] == ("random", "original", "manual", "ok")
+    assert "(command)" in house.records("trouble")[0]["reason"]
+
+
+def test_switch_elsewhere_after_a_fault_is_by_hand(house: House) -> None:
+    house.module.load("readahead", "streaming")
+
+    def trip_and_switch() -> None:
+        house.module.trip("readahead", "random")
+        house.module.kmod.switch("readahead", "streaming")
+
+    house.block(3)
+    house.run(6.0, {3.5: trip_and_switch})
+    assert house.switches()[1] == ("random", "streaming", "manual", "ok")
+
+
+def test_baseline_in_quarantine_at_the_end(house: House) -> None:
+    house.module.load("readahead", "streaming")
+    text = write_policy(house.policies)
+    text.write_text(text.read_text().replace("  mode:", "  baseline: streaming\n  mode:"))
+    house.block(3)
+    plan: dict[float, Callable[[], object]] = {
+        3.5: lambda: house.module.kmod.quarantine("readahead", "streaming"),
+    }
+    assert house.run(5.0, plan) == 1
+    assert house.switches()[-1] == ("random", "streaming", "exit", "refused")
+    assert house.lease() == "lost"
+
+
+def test_module_that_is_switched_off_is_not_asked_again_and_again(house: House) -> None:
+    house.block(3)
+    plan: dict[float, Callable[[], object]] = {
+        3.5: lambda: house.module.enable(0),
+        7.5: lambda: house.module.enable(1),
+    }
+    assert house.run(10.0, plan) == 0
+    assert house.switches()[:4] == [
+        ("original", "random", "policy", "ok"),
+        ("random", "original", "manual", "ok"),
+        ("original", "random", "policy", "refused"),
+        # Refused four times, the second time folded.
+        ("original", "random", "policy", "refused"),
+    ]
+    why = "readahead should be random: the module is switched off (enable=0)"
+    assert house.records("trouble")[0]["reason"] == why
+    assert house.events("refused") == []
+    assert house.switches()[-2] == ("original", "random", "policy", "ok")
+    assert house.metric("dynamos_module_enabled") == 1
 
 
 # ------------------------------------------------------------------------- things that go wrong

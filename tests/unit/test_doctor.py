@@ -158,6 +158,36 @@ def test_module_not_loaded(
     assert found(machine)["module"].verdict is verdict
 
 
+def test_module_that_is_switched_off(machine: Machine, module: FakeModule) -> None:
+    (seen,) = [each.seen for each in examine(machine) if each.name == "safety"]
+    assert seen == "switched on; tripwire oops"
+    module.enable(0)
+    finding = found(machine)["safety"]
+    assert finding.verdict is Verdict.WARN
+    assert finding.seen == "the module is switched off (enable=0); tripwire oops"
+    assert "echo 1 > /sys/module/dynamos/parameters/enable" in finding.remedy
+
+
+def test_tripwire_that_is_off(machine: Machine, module: FakeModule) -> None:
+    (module.settings / "tripwire").write_text("off\n")
+    finding = found(machine)["safety"]
+    assert (finding.seen, finding.verdict) == ("switched on; tripwire off", Verdict.WARN)
+    assert "echo oops >" in finding.remedy
+
+
+def test_module_without_a_tripwire(machine: Machine, module: FakeModule) -> None:
+    for path in module.settings.iterdir():
+        path.unlink()
+    assert found(machine) == {}
+
+
+def test_edition_in_quarantine(machine: Machine, module: FakeModule) -> None:
+    module.trip("readahead", "random")
+    finding = found(machine)["quarantine"]
+    assert finding.seen == "readahead/random: oops"
+    assert "dynamosctl edition clear readahead random" in finding.remedy
+
+
 def test_nothing_at_all_is_there(tmp_path: Path, module: FakeModule) -> None:
     findings = examine(Machine(module.kmod, tmp_path / "empty", RELEASE, "x86_64", 0))
     assert Verdict.FAIL in {each.verdict for each in findings}

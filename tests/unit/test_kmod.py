@@ -13,11 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
+from dynamosd.errors import (
+    DynamosError,
+    InvalidInput,
+    LeaseTaken,
+    NotUnderstood,
+    Refused,
+    Unreachable,
+)
 from dynamosd.kmod import CommandFailed, Event, Inside, Kmod, parse_event, parse_events
-from dynamosd.model import Counts, EditionState, Standing
+from dynamosd.model import HELD, LOST, Counts, EditionState, LeaseTerms, Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dynamosd.testing import FakeModule
 
 
@@ -177,10 +186,11 @@ def test_mode_that_is_not_allowed(module: FakeModule, there: str | None, hint: s
         (errno.ETIMEDOUT, Refused, 6),
         (errno.ECANCELED, Refused, 6),
         (errno.EINTR, DynamosError, 1),
-        (errno.EBUSY, DynamosError, 1),
+        (errno.EBUSY, LeaseTaken, 6),
+        (errno.ENOTRECOVERABLE, Refused, 6),
         (errno.ENOENT, InvalidInput, 1),
         (errno.ENXIO, InvalidInput, 1),
-        (errno.EINVAL, InvalidInput, 1),
+        (errno.EINVAL, NotUnderstood, 1),
         (errno.E2BIG, InvalidInput, 1),
         (errno.ENODEV, Refused, 6),
         (errno.EOPNOTSUPP, Refused, 6),
@@ -268,15 +278,19 @@ def test_mode_of_a_newer_module(module: FakeModule) -> None:
     assert subsystem.editions["random"].modes == ("concurrent", "per-moon-phase")
 
 
-NEW_FILES = ("partial", "scope", "held", "objects", "before_gate", "unreliable")
+NEW_FILES = ("partial", "scope", "held", "objects", "before_gate", "unreliable", "lease")
+NEWER_FILES = ("lease_holder", "editions/random/quarantine", "editions/random/died")
 
 
-@pytest.mark.parametrize("name", [*NEW_FILES, "editions/random/modes"])
+@pytest.mark.parametrize("name", [*NEW_FILES, *NEWER_FILES, "editions/random/modes"])
 def test_file_that_an_older_module_does_not_have(module: FakeModule, name: str) -> None:
     (module.sysfs / "readahead" / name).unlink()
     subsystem = module.kmod.read().subsystems["readahead"]
     assert (subsystem.partial, subsystem.scope, subsystem.held) == (None, None, 0)
     assert (subsystem.objects, subsystem.before_gate, subsystem.unreliable) == (0, 0, 0)
+    assert (subsystem.lease, subsystem.lease_holder) == (None, 0)
+    random = subsystem.editions["random"]
+    assert (random.quarantine, random.died) == (None, 0)
     assert set(subsystem.editions) == {"original", "random"}
 
 
@@ -361,6 +375,255 @@ def test_scope_that_is_not_there(module: FakeModule) -> None:
     with pytest.raises(InvalidInput, match="unknown scope") as caught:
         module.kmod.switch("readahead", "random", "scoped", scope="moon:full")
     assert "cpus:LIST" in caught.value.hint
+
+
+# -------------------------------------------------------------------- quarantine, switched off
+
+
+def test_edition_in_quarantine_is_not_switched_to(module: FakeModule) -> None:
+    module.kmod.switch("readahead", "random")
+    module.trip("readahead", "random")
+    subsystem = module.kmod.read().subsystems["readahead"]
+    assert subsystem.active == "original"
+    assert (subsystem.editions["random"].quarantine, subsystem.editions["random"].died) == (
+        "oops",
+        1,
+    )
+    with pytest.raises(Refused, match=r"edition random is in quarantine \(oops\)") as caught:
+        module.kmod.switch("readahead", "random")
+    assert caught.value.exit_code == 6
+    assert "dynamosctl edition clear readahead random" in caught.value.hint
+    module.kmod.clear("readahead", "random")
+    module.kmod.switch("readahead", "random")
+    assert [each.name for each in module.kmod.events()][1:4] == [
+        "tripped",
+        "switched",
+        "quarantined",
+    ]
+
+
+def test_quarantine_by_command_takes_the_calls_away_first(module: FakeModule) -> None:
+    module.kmod.switch("readahead", "random", "scoped", scope="handler")
+    module.kmod.quarantine("readahead", "random")
+    subsystem = module.kmod.read().subsystems["readahead"]
+    assert (subsystem.partial, subsystem.editions["random"].quarantine) == (None, "command")
+    module.unload("readahead", "random")
+    module.load("readahead", "random")
+    assert module.kmod.read_quarantine("readahead", "random") is None
+
+
+@pytest.mark.parametrize("command", [Kmod.quarantine, Kmod.clear])
+def test_quarantine_of_wrong_names(
+    module: FakeModule, command: Callable[[Kmod, str, str], None]
+) -> None:
+    for subsystem, edition, message in (
+        ("readahed", "random", "no subsystem readahed"),
+        ("readahead", "randm", "no edition randm"),
+        ("read ahead", "random", "not a name"),
+        ("readahead", "ran\nclear", "not a name"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            command(module.kmod, subsystem, edition)
+
+
+def test_switch_that_was_given_up_says_why_as_far_as_one_can_see(module: FakeModule) -> None:
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.ECANCELED))
+    with pytest.raises(Refused, match="itself said no, or a switch to original came") as caught:
+        kmod.switch("readahead", "random")
+    assert "author" in caught.value.hint
+    module.kmod.quarantine("readahead", "random")
+    with pytest.raises(Refused, match="is in quarantine") as caught:
+        kmod.switch("readahead", "random")
+    assert "edition clear readahead random" in caught.value.hint
+
+
+def test_module_that_is_switched_off(module: FakeModule) -> None:
+    module.kmod.switch("readahead", "random")
+    assert module.kmod.read().enabled
+    module.enable(0)
+    kernel = module.kmod.read()
+    assert (kernel.enabled, kernel.tripwire) == (False, "oops")
+    assert kernel.subsystems["readahead"].active == "original"
+    module.kmod.switch("readahead", "original")
+    with pytest.raises(Refused, match="switched off") as caught:
+        module.kmod.switch("readahead", "random")
+    assert caught.value.exit_code == 6
+    assert "echo 1 > /sys/module/dynamos/parameters/enable" in caught.value.hint
+    module.enable(1)
+    module.kmod.switch("readahead", "random")
+
+
+@pytest.mark.parametrize(
+    ("text", "enabled"),
+    [("1", True), ("0", False), ("Y", True), ("N", False), ("", True), (None, True)],
+)
+def test_ways_to_show_that_it_is_switched_off(
+    module: FakeModule, text: str | None, *, enabled: bool
+) -> None:
+    file = module.settings / "enable"
+    file.unlink()
+    if text is not None:
+        file.write_text(f"{text}\n")
+    assert module.kmod.read().enabled is enabled
+
+
+def test_not_root_is_not_taken_for_switched_off(module: FakeModule) -> None:
+    device = RefusingDevice(errno.EPERM)
+    kmod = Kmod(module.sysfs, module.device, device, settings=module.settings)
+    with pytest.raises(Unreachable, match="only root"):
+        kmod.switch("readahead", "random")
+    module.enable(0)
+    with pytest.raises(Refused, match="switched off"):
+        kmod.switch("readahead", "random")
+    with pytest.raises(Refused, match="may not be written"):
+        kmod.set_parameter("readahead", "random", "fixed", "1")
+
+
+# ---------------------------------------------------------------------------------------- leases
+
+TERMS = LeaseTerms("baseline", "original", 30.0, 10.0)
+
+
+def lease_of(module: FakeModule) -> tuple[str | None, int]:
+    """Give the state and the holder of the lease that the module shows."""
+    subsystem = module.kmod.read().subsystems["readahead"]
+    return subsystem.lease, subsystem.lease_holder
+
+
+def test_lease_is_the_open_files(module: FakeModule) -> None:
+    device = module.kmod.open()
+    (event,) = module.kmod.lease(device, "readahead", TERMS)
+    assert (event.name, event.fields["adopted"]) == ("leased", "0")
+    assert (event.fields["grace_ms"], event.fields["ttl_ms"]) == ("30000", "10000")
+    assert lease_of(module) == (HELD, os.getpid())
+    assert module.kmod.lease(device, "readahead", TERMS) == []
+    device.close()
+    device.close()
+    assert lease_of(module) == (LOST, os.getpid())
+    other = module.kmod.open()
+    (event,) = module.kmod.lease(other, "readahead", TERMS)
+    assert event.fields["adopted"] == "1"
+    module.kmod.release(other, "readahead")
+    assert lease_of(module) == (None, 0)
+
+
+def test_lease_that_somebody_else_holds(module: FakeModule) -> None:
+    first, second = module.kmod.open(), module.kmod.open()
+    module.kmod.lease(first, "readahead", TERMS)
+    for attempt in (
+        lambda: module.kmod.lease(second, "readahead", TERMS),
+        lambda: module.kmod.release(second, "readahead"),
+    ):
+        with pytest.raises(LeaseTaken, match=f"held by pid {os.getpid()}$") as caught:
+            attempt()
+        assert caught.value.exit_code == 6
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("holder", "reason", "message"),
+    [
+        ("812", "", "somebody else holds the lease of readahead: pid 812"),
+        ("812", "pid 812 has it", "pid 812 has it"),
+        ("812", "8123 have it", "8123 have it: pid 812"),
+        ("0", "", "somebody else holds the lease of readahead"),
+        ("many", "", "somebody else holds the lease of readahead"),
+        (None, "", "somebody else holds the lease of readahead"),
+    ],
+)
+def test_holder_is_named_once(
+    module: FakeModule, holder: str | None, reason: str, message: str
+) -> None:
+    file = module.sysfs / "readahead/lease_holder"
+    file.unlink()
+    if holder is not None:
+        file.write_text(f"{holder}\n")
+    kmod = Kmod(module.sysfs, module.device, RefusingDevice(errno.EBUSY, reason))
+    with pytest.raises(LeaseTaken) as caught:
+        kmod.switch("readahead", "random")
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("subsystem", "baseline", "message"),
+    [
+        ("readahed", "original", "no subsystem readahed"),
+        ("readahead", "randm", "no edition randm"),
+        ("readahead", "a b", "not a name"),
+    ],
+)
+def test_lease_with_wrong_names(
+    module: FakeModule, subsystem: str, baseline: str, message: str
+) -> None:
+    device = module.kmod.open()
+    with pytest.raises(InvalidInput, match=message):
+        module.kmod.lease(device, subsystem, LeaseTerms("hold", baseline, 0.0, 1.0))
+    assert lease_of(module) == (None, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 3601.0])
+def test_lease_with_a_ttl_that_is_not_possible(module: FakeModule, seconds: float) -> None:
+    device, terms = module.kmod.open(), LeaseTerms("hold", "original", 0.0, seconds)
+    with pytest.raises(NotUnderstood, match="ttl_ms is"):
+        module.kmod.lease(device, "readahead", terms)
+
+
+def test_lease_by_a_shell_is_lost_at_once(module: FakeModule) -> None:
+    module.command("lease readahead grace_ms=0")
+    assert lease_of(module)[0] == LOST
+    module.kmod.switch("readahead", "random")
+    module.expire("readahead")
+    assert lease_of(module) == (None, 0)
+    assert module.kmod.read_active("readahead") == "original"
+    assert [each.name for each in module.kmod.events()] == [
+        *("leased", "lease_lost", "switched", "lease_expired", "switched")
+    ]
+    with pytest.raises(ValueError, match="not lost"):
+        module.expire("readahead")
+
+
+def test_open_device_without_the_module(module: FakeModule, tmp_path: Path) -> None:
+    device = module.kmod.open()
+    module.remove()
+    with pytest.raises(Unreachable, match="not loaded"):
+        module.kmod.lease(device, "readahead", TERMS)
+    device.close()
+    with pytest.raises(Unreachable, match="not loaded"):
+        module.kmod.open()
+    with pytest.raises(Unreachable, match="not loaded"):
+        Kmod(tmp_path, tmp_path / "none").open()
+
+
+def test_open_device_is_one_file_that_nobody_inherits(
+    module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    lines: list[tuple[int, bytes]] = []
+    real = os.open
+
+    def note(path: Path, flags: int) -> int:
+        assert flags & os.O_CLOEXEC
+        opened.append(real(path, flags))
+        return opened[-1]
+
+    def write(file: int, data: bytes) -> int:
+        lines.append((file, data))
+        return len(data)
+
+    monkeypatch.setattr(os, "open", note)
+    monkeypatch.setattr(os, "write", write)
+    kmod = Kmod(module.sysfs, module.device)
+    device = kmod.open()
+    kmod.lease(device, "readahead", TERMS)
+    kmod.release(device, "readahead")
+    (file,) = opened
+    assert not os.get_inheritable(file)
+    line = "lease readahead action=baseline baseline=original grace_ms=30000 ttl_ms=10000"
+    assert lines == [(file, line.encode()), (file, b"release readahead")]
+    device.close()
+    device.close()
+    with pytest.raises(Unreachable):
+        kmod.lease(device, "readahead", TERMS)
 
 
 # ---------------------------------------------------------------------------------- set and who

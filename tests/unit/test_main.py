@@ -85,6 +85,17 @@ class Running:
         """Tell what is active."""
         return self.module.kmod.read_active("readahead")
 
+    def lease(self) -> tuple[str | None, int]:
+        """Tell how the lease stands, and whose it is."""
+        found = self.module.kmod.read_lease("readahead")
+        assert found
+        return found.state, found.holder
+
+    def records(self, kind: str) -> list[dict[str, object]]:
+        """Give the journal's records of a kind."""
+        lines = self.journal.read_text().splitlines()
+        return [each for line in lines if (each := json.loads(line))["kind"] == kind]
+
     def said(self) -> str:
         """Give its stderr."""
         return self.stderr.read_text()
@@ -126,13 +137,45 @@ def test_killed_daemon_is_followed_by_another_that_adopts(running: Running) -> N
         process.kill()
         process.wait()
     assert running.active() == "random"
-    with running.daemon() as process:
-        process.terminate()
-        assert process.wait(DEADLINE_SECONDS) == 0
-    assert running.active() == "original"
-    lines = running.journal.read_text().splitlines()
-    switches = [json.loads(line) for line in lines if '"kind": "switch"' in line]
+    running.module.reap()
+    assert running.lease() == ("lost", process.pid)
+    with running.daemon() as second:
+        wait_for(lambda: running.lease() == ("held", second.pid), "the lease")
+        second.terminate()
+        assert second.wait(DEADLINE_SECONDS) == 0
+    assert (running.active(), running.lease()) == ("original", (None, 0))
+    switches = running.records("switch")
     assert [each["trigger"] for each in switches] == ["policy", "exit"]
+    leases = [(each["result"], each.get("adopted")) for each in running.records("lease")]
+    assert leases == [("held", False), ("held", True), ("released", None)]
+
+
+def test_killed_daemon_that_nobody_follows(running: Running) -> None:
+    running.module.call("readahead", "page_cache_ra_order", blocked=3)
+    with running.daemon() as process:
+        wait_for(lambda: running.active() == "random", "the switch")
+        process.kill()
+        process.wait()
+    running.module.reap()
+    running.module.expire("readahead")
+    assert (running.active(), running.lease()) == ("original", (None, 0))
+
+
+def test_second_daemon_with_other_folders_does_not_enforce(
+    running: Running, tmp_path: Path, module: FakeModule
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Running(tmp_path / "other", module)
+    module.call("readahead", "page_cache_ra_order", blocked=3)
+    with running.daemon() as first:
+        wait_for(lambda: running.active() == "random", "the switch")
+        with other.daemon() as second:
+            refusal = f"the lease of readahead is held by pid {first.pid}"
+            wait_for(lambda: refusal in other.said(), "the refusal")
+            second.terminate()
+            assert second.wait(DEADLINE_SECONDS) == 0
+        assert (running.active(), running.lease()) == ("random", ("held", first.pid))
+    assert other.records("switch") == []
 
 
 def test_hangup_with_a_broken_file_and_then_a_good_one(running: Running) -> None:

@@ -23,6 +23,7 @@ from dynamosd.metrics import (
     Snapshot,
     Tally,
     kernel_values,
+    lease_values,
     probe_values,
     sample_values,
     signal_values,
@@ -59,6 +60,7 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     tally = Tally()
     tally.add_switch(result(), 1.7e9)
     tally.add_evaluation("storm", 1.7e9)
+    tally.add_lease_error("readahead")
     values = {each.name: {tuple("x" for _ in each.labels): 1.0} for each in DEFINITIONS}
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
     values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)
@@ -164,6 +166,35 @@ def test_what_is_partial_and_held(module: FakeModule) -> None:
     assert values["dynamos_edition_partial"]["readahead", "random"] == 1
     assert values["dynamos_edition_active"]["readahead", "random"] == 0
     assert values["dynamos_subsystem_held_callers"] == {("readahead",): 4}
+
+
+def test_what_is_in_quarantine_and_what_has_died(module: FakeModule) -> None:
+    module.trip("readahead", "random")
+    values = kernel_values(module.kmod.read())
+    assert values["dynamos_edition_quarantined"] == {
+        ("readahead", "original"): 0,
+        ("readahead", "random"): 1,
+    }
+    assert values["dynamos_edition_died_threads_total"]["readahead", "random"] == 1
+
+
+@pytest.mark.parametrize("value", [1, 0])
+def test_whether_the_module_is_switched_on(module: FakeModule, value: int) -> None:
+    module.enable(value)
+    assert kernel_values(module.kmod.read())["dynamos_module_enabled"] == {(): value}
+
+
+def test_leases() -> None:
+    shown = lease_values({"readahead": True, "pipe": False})
+    assert shown == {"dynamos_lease_held": {("readahead",): 1, ("pipe",): 0}}
+
+
+@pytest.mark.parametrize("trigger", ["tripwire", "lease"])
+def test_switches_by_the_module_have_no_duration(trigger: str) -> None:
+    tally = Tally()
+    tally.add_switch(result(trigger=trigger), 1.0)
+    assert not tally.durations
+    assert tally.last_switches == {("readahead",): 1.0}
 
 
 def test_durations_are_kept_apart_by_mode() -> None:

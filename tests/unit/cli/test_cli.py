@@ -14,6 +14,7 @@ import pytest
 
 from dynamosd import __version__, console, status
 from dynamosd.cli import edition, main
+from dynamosd.model import LeaseTerms
 from tests.unit.build import write_policy
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def test_status_of_what_is_unusual_fits_a_terminal(control: Control) -> None:
 
 def test_status_is_short_when_nothing_is_unusual(control: Control) -> None:
     assert control("status") == 0
-    for text in ("partial", "held", "stacks", "gate"):
+    for text in ("partial", "held", "stacks", "gate", "lease", "quarantine", "off"):
         assert text not in control.shown
     (subsystem,) = control.json("status")["subsystems"]
     assert (subsystem["partial"], subsystem["scope"], subsystem["held"]) == (None, None, 0)
@@ -556,6 +557,97 @@ def test_edition_set_that_fails(
     assert hint in second
 
 
+def test_edition_quarantine_and_clear(control: Control) -> None:
+    control.module.kmod.switch("readahead", "random")
+    assert control("edition", "quarantine", "readahead", "random") == 0
+    said = "readahead/random: in quarantine (command)\nreadahead: original is active now\n"
+    assert control.shown == said
+    assert control("switch", "readahead", "random") == 6
+    assert "edition random is in quarantine (command)" in control.said
+    assert "hint: if it is good again: dynamosctl edition clear readahead random" in control.said
+    assert control("edition", "clear", "readahead", "random") == 0
+    said = "readahead/random: may be switched to again (it was in quarantine: command)\n"
+    assert control.shown == said
+    assert control("edition", "clear", "readahead", "random") == 0
+    assert control.shown == "readahead/random was not in quarantine\n"
+    assert control("switch", "readahead", "random") == 0
+
+
+def test_edition_quarantine_as_json(control: Control) -> None:
+    answer = control.json("edition", "quarantine", "readahead", "random")
+    assert (answer["kind"], answer["quarantine"]) == ("EditionQuarantine", "command")
+    answer = control.json("edition", "clear", "readahead", "random")
+    assert (answer["quarantine"], answer["active"]) == (None, "original")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message", "hint"),
+    [
+        (("readahed", "random"), 1, "no subsystem readahed", "did you mean readahead?"),
+        (("readahead", "randm"), 1, "no edition randm", "did you mean random?"),
+        (("readahead", "a b"), 1, "is not a name", "dynamosctl list"),
+        (("readahead",), 2, "required: EDITION", "--help"),
+    ],
+)
+def test_edition_quarantine_that_fails(
+    control: Control, words: tuple[str, ...], code: int, message: str, hint: str
+) -> None:
+    for command in ("quarantine", "clear"):
+        assert control("edition", command, *words) == code
+        first, second = control.said.splitlines()
+        assert message in first
+        assert hint in second
+
+
+def test_original_cannot_be_put_in_quarantine(control: Control) -> None:
+    assert control("edition", "quarantine", "readahead", "original") == 1
+    assert "original cannot be put in quarantine" in control.said
+    assert control("switch", "readahead", "original") == 0
+
+
+def test_what_the_modules_safety_did_is_shown_and_fits_a_terminal(control: Control) -> None:
+    control.daemon()
+    control.module.kmod.switch("readahead", "random")
+    control.module.trip("readahead", "random")
+    control.module.kmod.lease(
+        control.module.open(by=812), "readahead", LeaseTerms("hold", "original", 9.0, 0.0)
+    )
+    bad = "random: in quarantine (oops); threads died inside: 1"
+    assert control("status") == 0
+    assert f"  {bad}\n" in control.shown
+    assert "  lease held by pid 812\n" in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    assert control("list") == 0
+    assert " random! " in control.shown
+    assert f"  readahead: {bad}\n" in control.shown
+    assert "  readahead: lease held by pid 812\n" in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    assert control("edition", "list") == 0
+    assert "  readahead/random: in quarantine (oops); threads died inside: 1;" in control.shown
+    assert "  readahead: lease held by pid 812\n" in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    for answer in (control.json("status"), control.json("list")):
+        (subsystem,) = answer["subsystems"]
+        assert (subsystem["lease"], subsystem["lease_holder"]) == ("held", 812)
+        edition = subsystem["editions"][1]
+        assert (edition["name"], edition["quarantine"], edition["died"]) == ("random", "oops", 1)
+    edition = control.json("edition", "list")["editions"][1]
+    assert (edition["quarantine"], edition["died"]) == ("oops", 1)
+
+
+def test_switched_off_module(control: Control) -> None:
+    control.module.enable(0)
+    assert control("switch", "readahead", "random") == 6
+    assert "the module is switched off" in control.said
+    assert "echo 1 > /sys/module/dynamos/parameters/enable" in control.said
+    assert control("status") == 0
+    assert "the module is switched off (enable=0)" in control.shown
+    assert max(map(len, control.shown.splitlines())) <= WIDTH
+    module = control.json("status")["module"]
+    assert (module["enabled"], module["tripwire"]) == (False, "oops")
+    assert control("switch", "readahead", "original") == 0
+
+
 def test_edition_who(control: Control) -> None:
     assert control("edition", "who", "readahead") == 0
     assert control.shown == "nobody is inside readahead\n"
@@ -634,7 +726,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "6 refused by a safety rule" in shown
 
 
-@pytest.mark.parametrize("command", ["switch", "edition set"])
+@pytest.mark.parametrize("command", ["switch", "edition set", "edition quarantine"])
 def test_help_has_examples_that_fit_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

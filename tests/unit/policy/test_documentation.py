@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from dynamosd.policy.load import parse_policy
-from dynamosd.policy.schema import Metadata, RuleSpec, Spec, SwitchSpec
+from dynamosd.policy.schema import Metadata, OnDaemonLossSpec, RuleSpec, Spec, SwitchSpec
 from dynamosd.signals import SIGNALS
 from tests.unit.policy.build import KNOWN
 
@@ -29,12 +29,14 @@ def test_every_key_has_its_line() -> None:
         "metadata.": Metadata,
         "spec.": Spec,
         "spec.switch.": SwitchSpec,
+        "spec.onDaemonLoss.": OnDaemonLossSpec,
         "": RuleSpec,
     }
     for prefix, model in models.items():
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
-    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - {"spec.switch"}
+    sections = {"spec.switch", "spec.onDaemonLoss"}
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections
 
 
 def test_every_signal_has_its_line() -> None:

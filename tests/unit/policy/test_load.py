@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dynamosd.errors import InvalidInput
 from dynamosd.model import Counts, Edition, EditionState, Function, KernelState, Subsystem
-from dynamosd.policy.definition import Mode, OnExit, OnNoData, Policy, SwitchMode
+from dynamosd.policy.definition import Mode, OnDaemonLoss, OnExit, OnNoData, Policy, SwitchMode
 from dynamosd.policy.load import (
     check_directory,
     check_files,
@@ -35,6 +35,7 @@ def test_defaults() -> None:
     assert (policy.name, policy.subsystem, policy.baseline) == ("test", "pipe", "original")
     assert (policy.mode, policy.on_exit) == (Mode.ADVISE, OnExit.BASELINE)
     assert policy.interval_seconds == 1.0
+    assert (policy.on_loss, policy.loss_grace_seconds) == (OnDaemonLoss.BASELINE, 30.0)
     (rule,) = policy.rules
     assert (rule.for_seconds, rule.keep_for_seconds, rule.until) == (0.0, 0.0, None)
     assert rule.on_no_data is OnNoData.HOLD
@@ -149,7 +150,7 @@ def code_of(text: str | bytes) -> str:
     return problems_of(text)[0].code
 
 
-@pytest.mark.parametrize("key", ["limits", "guardrails", "onDaemonLoss", "target"])
+@pytest.mark.parametrize("key", ["limits", "guardrails", "target"])
 def test_what_is_not_implemented_is_not_accepted(key: str) -> None:
     assert code_of(text_of(spec=f"{key}: {{}}\n")) == "unknown-key"
 
@@ -341,9 +342,9 @@ JSON = st.recursive(
     max_leaves=5,
 )
 SPEC_KEYS = st.sampled_from(
-    ["subsystem", "mode", "baseline", "interval", "onExit", "switch", "rules"]
+    ["subsystem", "mode", "baseline", "interval", "onExit", "onDaemonLoss", "switch", "rules"]
 )
-SWITCH_KEYS = st.sampled_from(["mode", "timeout"])
+SWITCH_KEYS = st.sampled_from(["mode", "timeout", "action", "grace"])
 RULE_KEYS = st.sampled_from(["name", "edition", "when", "until", "for", "keepFor", "onNoData"])
 
 
@@ -431,6 +432,58 @@ def test_how_to_switch(switch: str, mode: SwitchMode | None, timeout: float | No
 )
 def test_how_to_switch_gone_wrong(switch: str, message: str | None) -> None:
     first, *_ = lines_of(text_of(spec=f"switch: {switch}\n"))
+    assert message is None or first == f"test.yaml:{message}"
+
+
+@pytest.mark.parametrize(
+    ("loss", "action", "grace"),
+    [
+        ("{}", OnDaemonLoss.BASELINE, 30.0),
+        ("{action: hold}", OnDaemonLoss.HOLD, 30.0),
+        ("{grace: 0}", OnDaemonLoss.BASELINE, 0.0),
+        ("{action: baseline, grace: 0s}", OnDaemonLoss.BASELINE, 0.0),
+        ("{action: hold, grace: 1h}", OnDaemonLoss.HOLD, 3600.0),
+    ],
+)
+def test_what_happens_when_the_daemon_is_lost(
+    loss: str, action: OnDaemonLoss, grace: float
+) -> None:
+    policy = policy_of(spec=f"onDaemonLoss: {loss}\n")
+    assert (policy.on_loss, policy.loss_grace_seconds) == (action, grace)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            "{action: hodl}",
+            (
+                '6:26: error: "action" must be "baseline" or "hold" (did you mean "hold"?) '
+                "[bad-value]"
+            ),
+        ),
+        (
+            "{acton: hold}",
+            '6:18: error: unknown key "acton" (did you mean "action"?) [unknown-key]',
+        ),
+        (
+            "{grace: 1h1ms}",
+            '6:25: error: "grace": a grace is between 0s and 1h [bad-duration]',
+        ),
+        (
+            "{grace: 30}",
+            (
+                '6:25: error: "grace": a duration has a unit, such as 500ms, 30s or 1h30m '
+                "[bad-duration]"
+            ),
+        ),
+        ("{grace: -1s}", None),
+        ("hold", '6:17: error: "onDaemonLoss" must be keys and values [wrong-type]'),
+        ("", '6:16: error: "onDaemonLoss" has no value [empty-value]'),
+    ],
+)
+def test_loss_of_the_daemon_gone_wrong(loss: str, message: str | None) -> None:
+    first, *_ = lines_of(text_of(spec=f"onDaemonLoss: {loss}\n"))
     assert message is None or first == f"test.yaml:{message}"
 
 
