@@ -29,6 +29,7 @@ from tests.kernel.guest import wait_until
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 METRICS = "http://127.0.0.1:9947/metrics"
 READY = "http://127.0.0.1:9947/-/ready"
+GRACE = "1s"
 NOBODY = 65534
 PAGE = 4096
 
@@ -76,6 +77,11 @@ class Daemon:
         self.journal = folder / "journal.jsonl"
         self.log = folder / "log"
         shutil.copytree(POLICIES, self.config)
+        policy = self.config / "readahead.yaml"
+        loss = f"onDaemonLoss: {{action: baseline, grace: {GRACE}}}"
+        policy.write_text(
+            policy.read_text().replace("mode: enforce\n", f"mode: enforce\n  {loss}\n")
+        )
         command = ["dynamosd", "run", "--config", str(self.config)]
         command += ["--journal", str(self.journal), "--runtime-dir", str(self.runtime)]
         with self.log.open("wb") as log:
@@ -337,15 +343,64 @@ def test_a_reload_with_a_typo_keeps_the_last_good_policies(daemon: Daemon) -> No
     assert daemon.process.poll() is None
 
 
+def test_who_stands_still_is_missed_and_comes_back(daemon: Daemon, data: Path) -> None:
+    lease = control.READAHEAD / "lease"
+    assert lease.read_text() == "held\n"
+    reader = Reader(data, sequential=False)
+    wait_until(lambda: control.active() == "random", "random is active")
+    with control.Follower() as events:
+        daemon.process.send_signal(signal.SIGSTOP)
+        lost = events.wait_for("lease_lost", subsystem="readahead", why="silent")
+        assert lost.fields["by"] == str(daemon.process.pid)
+        events.wait_for("switched", **{"from": "random", "to": "original", "by": "0"})
+        assert control.active() == "original"
+        daemon.process.send_signal(signal.SIGCONT)
+        events.wait_for("leased", subsystem="readahead", by=str(daemon.process.pid))
+    wait_until(lambda: daemon.said("was lost"), "it says so")
+    wait_until(lambda: control.active() == "random", "it goes on from there")
+    reader.stop()
+
+
 def test_sigterm_goes_back_to_the_baseline_and_detaches(
     daemon: Daemon, disk: Path, data: Path
 ) -> None:
     del disk
     reader = Reader(data, sequential=False)
     wait_until(lambda: control.active() == "random", "random is active")
-    assert daemon.stop() == OK
+    with control.Follower() as events:
+        assert daemon.stop() == OK
+        assert events.wait_for("released").fields["subsystem"] == "readahead"
     reader.stop()
     assert control.active() == "original"
+    assert (control.READAHEAD / "lease").read_text() == "none\n"
     guest.unload_all()
     assert guest.gated_functions() == []
     guest.load_all()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_who_is_killed_leaves_the_baseline(tmp_path: Path, data: Path) -> None:
+    killed = Daemon(tmp_path)
+    reader = Reader(data, sequential=False)
+    wait_until(lambda: control.active() == "random", "random is active")
+    with control.Follower() as events:
+        killed.process.kill()
+        killed.process.wait()
+        assert events.wait_for("lease_lost").fields["why"] == "closed"
+        events.wait_for("lease_expired", action="baseline", baseline="original")
+        events.wait_for("switched", **{"from": "random", "to": "original", "by": "0"})
+    reader.stop()
+    assert control.active() == "original"
+    wait_until(lambda: (control.READAHEAD / "lease").read_text() == "none\n", "the lease is over")
+
+
+@pytest.mark.usefixtures("loaded")
+def test_quarantine_by_hand_and_back() -> None:
+    assert ctl("edition", "quarantine", "readahead", "random").returncode == OK
+    refused = ctl("switch", "readahead", "random")
+    assert (refused.returncode, "quarantine" in one_line(refused.stderr)) == (REFUSED, True)
+    shown = json.loads(ctl("edition", "list", "-o", "json").stdout)
+    assert "command" in json.dumps(shown)
+    assert ctl("edition", "clear", "readahead", "random").returncode == OK
+    assert ctl("switch", "readahead", "random").returncode == OK
+    assert ctl("switch", "readahead", "original").returncode == OK
