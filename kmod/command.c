@@ -306,6 +306,28 @@ static int command_who(char *words[], int count, struct request *request)
 	return name_insiders(words[1], request);
 }
 
+/* "function" or "module:function". */
+static int command_check(char *words[], int count, struct request *request)
+{
+	char *name, *home;
+	int err;
+
+	if (count != 2) {
+		request_reason(request, "check needs a function");
+		return -EINVAL;
+	}
+	name = words[1];
+	home = strchr(name, ':') ? strsep(&name, ":") : NULL;
+	if (!name_is_valid(name) || (home && !name_is_valid(home))) {
+		request_reason(request, "a function is named like function, or module:function");
+		return -EINVAL;
+	}
+	mutex_lock(&dynamos_lock);
+	err = gate_check(name, home, request);
+	mutex_unlock(&dynamos_lock);
+	return err;
+}
+
 static const struct {
 	const char *verb;
 	int (*run)(char *words[], int count, struct request *request);
@@ -313,6 +335,7 @@ static const struct {
 	{ "switch", command_switch },
 	{ "set", command_set },
 	{ "who", command_who },
+	{ "check", command_check },
 	{ "quarantine", command_quarantine },
 	{ "clear", command_clear },
 	{ "lease", command_lease },
@@ -345,7 +368,7 @@ int command_run(char *line, struct request *request)
 }
 
 /* Takes one newline off the end. A quote is not printable here: it could not be shown in an event. */
-int command_check(char *line, size_t length)
+int line_check(char *line, size_t length)
 {
 	size_t i;
 

@@ -3,7 +3,7 @@
  * core.h - what the module's own files know of each other
  *
  *	function.c	a subsystem's functions: found, or waited for until their module is there
- *	gate.c		one function's entry: put the gate there, take it away
+ *	gate.c		one function's entry: put the gate there, take it away; deny.c: where none may be
  *	registry.c	which subsystems and editions there are
  *	switch.c	the transactions: from one active edition to the next, in each mode
  *	pass.c		calls that go through the dispatch slot, and those that are held there
@@ -248,11 +248,16 @@ void function_route(struct function *function, u32 index, unsigned long wrapper)
 /* gate.c: one function's entry. May sleep; callers hold dynamos_lock. */
 struct gate *gate_create(struct dynamos_function *function, struct request *request);
 void gate_destroy(struct gate *gate);
+int gate_check(const char *name, const char *home, struct request *request);
 int gate_install(struct gate *gate, struct request *request);
 int gate_remove(struct gate *gate);
 const char *gate_backend(const struct gate *gate);
 unsigned long gate_site(const struct gate *gate);
 unsigned long gate_cold(const struct gate *gate);
+
+/* deny.c */
+int deny_name(const char *name, const char *home, struct request *request);
+int deny_text(const struct dynamos_function *function, unsigned long address, struct request *request);
 
 /* drain.c */
 unsigned long counts_entered(const struct dynamos_counts __percpu *counts);
@@ -421,7 +426,7 @@ void event_refused(const struct request *request, int err, const char *format, .
 const char *printable_comm(char to[TASK_COMM_LEN], const char *comm);
 
 /* command.c */
-int command_check(char *line, size_t length);
+int line_check(char *line, size_t length);
 int command_run(char *line, struct request *request);
 
 /* sysfs.c */

@@ -39,7 +39,7 @@ static int command_take(const char __user *from, size_t length, char *shown, str
 		return -EFAULT;
 	}
 	line[length] = '\0';
-	err = command_check(line, length);
+	err = line_check(line, length);
 	if (err) {
 		request_reason(request, "not one line of printable ASCII");
 		return err;

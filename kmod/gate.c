@@ -61,27 +61,6 @@ struct gate {
 /* What the compiler took for unlikely of a function stands elsewhere, under a name of its own. */
 #define COLD ".cold"
 
-/* Functions that could be gated, and must not be. */
-static const struct {
-	const char *name;
-	const char *reason;
-} denied[] = {
-	{ "schedule", "every sleeping thread is inside it, so that an edition's text could never go again" },
-};
-
-static bool is_denied(const char *name, struct request *request)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(denied); i++) {
-		if (!strcmp(name, denied[i].name)) {
-			request_reason(request, "%s is not gated: %s", name, denied[i].reason);
-			return true;
-		}
-	}
-	return false;
-}
-
 /* A kprobe that is never armed is the way in which a module may ask where a function is. */
 static int find_text(const struct dynamos_function *function, const char *suffix, unsigned long *address)
 {
@@ -149,49 +128,6 @@ static int set_filters(struct gate *gate)
 	return err;
 }
 
-/**
- * gate_create() - find a function and prepare its gate; nothing is patched yet
- * @function: of which the body is bound: its original can be called from now on
- * @request: gets the sentence when the answer is no
- *
- * Return: the gate, or an error pointer: -ENOENT no such function in this kernel, -EPERM it must not be gated,
- * -EINVAL it cannot be traced, -ENOMEM.
- */
-struct gate *gate_create(struct dynamos_function *function, struct request *request)
-{
-	struct gate *gate;
-	int err;
-
-	if (is_denied(function->name, request))
-		return ERR_PTR(-EPERM);
-	gate = kzalloc(sizeof(*gate), GFP_KERNEL);
-	if (!gate)
-		return ERR_PTR(-ENOMEM);
-	gate->function = function;
-	gate->ftrace.func = redirect;
-	gate->ftrace.flags = FTRACE_OPS_FL_IPMODIFY;
-
-	err = find_text(function, "", &gate->site);
-	if (err) {
-		request_reason(request, "%s: not found in this kernel, or not allowed to be probed (%d)",
-			       function->name, err);
-		goto fail;
-	}
-	err = set_filters(gate);
-	if (err) {
-		request_reason(request, "%s: its entry cannot be traced (%d)", function->name, err);
-		goto fail;
-	}
-	if (find_text(function, COLD, &gate->cold))
-		gate->cold = 0;
-	function->bind(gate->site + MCOUNT_INSN_SIZE);
-	return gate;
-
-fail:
-	gate_destroy(gate);
-	return ERR_PTR(err);
-}
-
 /* The gate must have been removed. */
 void gate_destroy(struct gate *gate)
 {
@@ -199,6 +135,93 @@ void gate_destroy(struct gate *gate)
 	ftrace_free_filter(&gate->direct);
 	ftrace_free_filter(&gate->ftrace);
 	kfree(gate);
+}
+
+static int find_site(struct gate *gate, struct request *request)
+{
+	const struct dynamos_function *function = gate->function;
+	int err;
+
+	err = find_text(function, "", &gate->site);
+	if (err == -ENOENT)
+		request_reason(request, "%s: there is no such function in this kernel", function->name);
+	else if (err)
+		request_reason(request, "%s: no function, or one that may not be probed (%d)", function->name, err);
+	if (err)
+		return err;
+	err = deny_text(function, gate->site, request);
+	if (err)
+		return err;
+	err = set_filters(gate);
+	if (err)
+		request_reason(request, "%s: its entry cannot be traced (%d)", function->name, err);
+	return err;
+}
+
+/* Finds a function that may be gated. Nobody can tell that it was looked for. */
+static struct gate *gate_find(struct dynamos_function *function, struct request *request)
+{
+	struct gate *gate;
+	int err;
+
+	err = deny_name(function->name, function->traits->home, request);
+	if (err)
+		return ERR_PTR(err);
+	gate = kzalloc(sizeof(*gate), GFP_KERNEL);
+	if (!gate)
+		return ERR_PTR(-ENOMEM);
+	gate->function = function;
+	gate->ftrace.func = redirect;
+	gate->ftrace.flags = FTRACE_OPS_FL_IPMODIFY;
+
+	err = find_site(gate, request);
+	if (err) {
+		gate_destroy(gate);
+		return ERR_PTR(err);
+	}
+	return gate;
+}
+
+/**
+ * gate_create() - find a function and prepare its gate; nothing is patched yet
+ * @function: of which the body is bound: its original can be called from now on
+ * @request: gets the sentence when the answer is no
+ *
+ * Return: the gate, or an error pointer: -ENOENT no such function in this kernel, -EPERM it must not be gated,
+ * -EINVAL it cannot be probed or traced, or is of a module that was not named, -ENOMEM.
+ */
+struct gate *gate_create(struct dynamos_function *function, struct request *request)
+{
+	struct gate *gate = gate_find(function, request);
+
+	if (IS_ERR(gate))
+		return gate;
+	if (find_text(function, COLD, &gate->cold))
+		gate->cold = 0;
+	function->bind(gate->site + MCOUNT_INSN_SIZE);
+	return gate;
+}
+
+/**
+ * gate_check() - could a gate be made for a function of this name now?
+ * @name: the name
+ * @home: the module that has it; NULL: the kernel itself
+ * @request: gets the sentence when the answer is no
+ *
+ * Whether its entry is free is not asked: that may change at any time. Return: 0, or as for gate_create().
+ */
+int gate_check(const char *name, const char *home, struct request *request)
+{
+	const struct dynamos_function_traits traits = { .home = home };
+	struct dynamos_function function = { .name = name, .traits = &traits };
+	struct gate *gate;
+
+	lockdep_assert_held(&dynamos_lock);
+	gate = gate_find(&function, request);
+	if (IS_ERR(gate))
+		return PTR_ERR(gate);
+	gate_destroy(gate);
+	return 0;
 }
 
 /* From a success on, the sysctl cannot be set to 0, which would take the gate out behind our back. */

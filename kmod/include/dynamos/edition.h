@@ -244,10 +244,10 @@ struct dynamos_subsystem {
 
 /*
  * All four may sleep; call them from module init and exit only. Registering fails with -EEXIST (the name is taken),
- * -EINVAL (a name or a table is malformed, or a function is not traceable), -ENOENT (no such function in this
- * kernel), -EPERM (a function that must not be gated), -EBUSY (somebody else holds a function's entry), -EAGAIN (ftrace
- * is switched off), -ENOSPC (too many editions) or -ENOMEM, and then leaves nothing behind; the kernel log and the
- * event `refused` say why.
+ * -EINVAL (a name or a table is malformed, or a function is not traceable, or is a module's without .home), -ENOENT (no
+ * such function in this kernel), -EPERM (a function that must not be gated: docs/consistency.md), -EBUSY (somebody else
+ * holds a function's entry), -EAGAIN (ftrace is switched off), -ENOSPC (too many editions) or -ENOMEM, and then leaves
+ * nothing behind; the kernel log and the event `refused` say why.
  */
 int dynamos_register_subsystem(struct dynamos_subsystem *subsystem);
 void dynamos_unregister_subsystem(struct dynamos_subsystem *subsystem);

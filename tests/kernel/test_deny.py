@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is never gated: each kind with its reason, and all that a call's way through a gate uses."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import control, guest
+from tests.kernel.control import Commander, Controlled, Follower
+from tests.kernel.guest import CORE, TARGET, TRACING
+from tests.kernel.target import Caller, Target, blocked, free, new, parameter, release
+
+MODULES = (*guest.SELFTEST_MODULES, "dynamos_selftest_atomic", "dynamos_selftest_atomic_b")
+"""All that the tests here ask about; none is switched, except to follow its calls."""
+
+DENIED = {
+    "schedule": "always inside",
+    "schedule_idle": "always inside",
+    "do_idle": "always inside",
+    "cpu_startup_entry": "always inside",
+    "kthread": "always inside",
+    "schedule_tail": "one thread stops",
+    "do_exit": "does not return",
+    "do_group_exit": "does not return",
+    "make_task_dead": "does not return",
+    "get_signal": "does not return",
+    "panic": "does not return",
+    "call_rcu": "RCU's",
+    "synchronize_rcu": "RCU's",
+    "__rcu_read_lock": "RCU's",
+    "__srcu_read_lock": "RCU's",
+    "kvfree_call_rcu": "RCU's",
+    "synchronize_rcu_tasks": "RCU's",
+    "perf_event_task": "tracing",
+    "bpf_prog_alloc": "tracing",
+    "register_kprobe": "tracing",
+    "tracepoint_probe_register": "tracing",
+    "__traceiter_sched_switch": "tracing",
+    "klp_enable_patch": "text is changed",
+    "klp_shadow_get": "text is changed",
+    "text_poke_bp": "text is changed",
+    "static_key_slow_inc": "text is changed",
+    "jump_label_update": "text is changed",
+    "__static_call_update": "text is changed",
+    "smp_call_function_single": "text is changed",
+    "_printk": "what has gone wrong",
+    "vprintk_emit": "what has gone wrong",
+    "console_unlock": "what has gone wrong",
+    "show_stack": "what has gone wrong",
+    "nmi_handle": "entry code",
+    "fixup_exception": "entry code",
+    "irq_enter_rcu": "entry code",
+    "__sysvec_apic_timer_interrupt": "entry code",
+    "unwind_next_frame": "stacks are read",
+    "stack_trace_save": "stacks are read",
+    "stop_machine": "stacks are read",
+    "cpu_stopper_thread": "stacks are read",
+    "__wake_up": "woken",
+    "try_to_wake_up": "woken",
+    "prepare_to_wait_event": "woken",
+    "finish_wait": "woken",
+    "_raw_spin_lock_irqsave": "woken",
+    "hrtimer_interrupt": "woken",
+    "kfree": "memory",
+    "___slab_alloc": "memory",
+    "get_page_from_freelist": "memory",
+    "get_random_u32": "memory",
+    "queue_work_on": "free memory later",
+    "mod_timer": "free memory later",
+    "ktime_get": "time",
+    "finish_task_switch.isra.0": "one thread stops",
+    "dynamos_choose": "part of a gate",
+    "dynamos_pass_begin": "part of a gate",
+    "object_pick": "part of a gate",
+    "dynamos:tasks_has": "part of a gate",
+    f"{TARGET}:dynamos_nosuch": "part of a gate",
+}
+"""Some of each kind, all of them in both kernels, and words of the reason."""
+
+CAN_BE_GATED = (
+    *guest.FUNCTIONS,
+    "pipe_read",
+    "pipe_write",
+    "alloc_pipe_info",
+    "free_pipe_info",
+    "kswapd",
+    "balance_pgdat",
+    "folio_referenced",
+    "shrink_node",
+    "handle_mm_fault",
+    "select_task_rq_fair",
+    "enqueue_task_fair",
+    "menu_select",
+    "mutex_lock",
+    "mutex_spin_on_owner",
+    "vfs_read",
+    "vfs_write",
+    "tcp_sendmsg",
+    "tcp_v4_rcv",
+    "tcp_reno_cong_avoid",
+    "blk_mq_submit_bio",
+    f"{TARGET}:target_value",
+    f"{TARGET}:target_atomic",
+)
+
+NOT_POSSIBLE = {
+    "nosuch_function": "ENOENT",
+    "nosuch_module:vfs_read": "ENOENT",
+    f"{TARGET}:vfs_read": "ENOENT",
+    "jiffies": "EINVAL",
+    "linux_banner": "EINVAL",
+    "strlen": "EINVAL",
+    "memcpy": "EINVAL",
+    "exc_page_fault": "EINVAL",
+    "ftrace_caller": "EPERM",
+    "__schedule": "EPERM",
+    "target_value": "EINVAL",
+}
+"""What is not there, is no function, cannot be traced, or is a module's which is not named."""
+
+MALFORMED = (
+    "check",
+    "check pipe_read pipe_write",
+    "check pipe_read mode=concurrent",
+    "check :",
+    "check :pipe_read",
+    f"check {TARGET}:",
+    "check a:b:c",
+    "check pipe/read",
+    f"check {'x' * 64}",
+    f"check {'x' * 64}:pipe_read",
+)
+
+ON_THE_WAY = ("pass", "object", "scope", "tasks", "stack", "shadow", "drain", "event")
+"""The files of dynamos.ko of which something runs on a call's way through a gate."""
+
+WRAPPERS = ("dynamos_selftest_atomic", "dynamos_selftest_atomic_b", "dynamos_selftest")
+"""Modules with wrappers and dispatch slots whose bodies call nothing but the original."""
+
+NOT_ON_THE_WAY = {
+    "mutex_lock": "dynamos_lock is a switch's; nothing that a call runs takes it",
+    "mutex_unlock": "the same",
+    "module_put": "when an edition has drained",
+    "cancel_delayed_work_sync": "when an edition goes",
+    "init_timer_key": "when a subsystem or an edition comes",
+    "cgroup_get_from_path": "when a scope is made",
+    "find_vpid": "when a task scope is made",
+    "pid_task": "the same",
+    "kvmalloc_node": "when a set of tasks, or the objects' table, is made",
+    "__kvmalloc_node_noprof": "the same",
+    "__alloc_percpu": "when a share scope is made",
+    "pcpu_alloc_noprof": "the same",
+    "free_percpu": "when it is freed",
+}
+"""What those files use on a switch's side only, with the moment."""
+
+CALLED_BY_TRAMPOLINE = {"__SCT__might_resched": "__cond_resched"}
+"""What a static call leads to that is called something else."""
+
+LONGEST_REASON = 160
+EXCLUSIVE = "mode=exclusive timeout_ms=60000"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> Iterator[None]:
+    guest.unload_all()
+    guest.load_all(MODULES)
+    yield
+    guest.unload_all()
+
+
+def check(function: str) -> tuple[str, str]:
+    """Ask whether a function may be gated: the errno's name and the sentence, or "" and ""."""
+    with Follower() as events:
+        said = guest.answer(lambda: control.command(f"check {function}"))
+        refused = events.only("refused")
+    if not said:
+        assert not refused
+        return "", ""
+    [event] = refused
+    assert event.fields["command"] == f"check {function}"[:120]
+    reason = event.fields["reason"]
+    assert 0 < len(reason) < LONGEST_REASON - 1, "a sentence that was not cut"
+    return said, reason
+
+
+@cache
+def traceable() -> frozenset[str]:
+    """All functions that ftrace knows, those of our modules too."""
+    lines = (TRACING / "available_filter_functions").read_text().splitlines()
+    return frozenset(line.split()[0] for line in lines)
+
+
+@pytest.mark.parametrize("function", DENIED)
+def test_denied_with_a_reason(function: str) -> None:
+    name = function.rpartition(":")[2]
+    assert name in traceable() or "nosuch" in name, "else the test says nothing"
+    said, reason = check(function)
+    assert said == "EPERM"
+    assert reason.startswith(f"{name} is not gated: ")
+    assert DENIED[function] in reason
+
+
+@pytest.mark.parametrize("function", CAN_BE_GATED)
+def test_what_editions_replace_can_be_gated(function: str) -> None:
+    assert check(function) == ("", "")
+
+
+@pytest.mark.parametrize("function", NOT_POSSIBLE)
+def test_what_cannot_be_gated(function: str) -> None:
+    said, reason = check(function)
+    assert said == NOT_POSSIBLE[function]
+    assert function.rpartition(":")[2] in reason
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+def test_malformed(line: str) -> None:
+    assert check(line.removeprefix("check").strip(" "))[0] == "EINVAL"
+
+
+def test_asking_leaves_no_trace() -> None:
+    before = guest.enabled_functions()
+    shown = sorted(control.SYSFS.rglob("*"))
+    with Follower() as events:
+        control.command("check pipe_read")
+        control.command(f"check {TARGET}:target_value")
+        assert events.read() == []
+    assert guest.enabled_functions() == before
+    assert sorted(control.SYSFS.rglob("*")) == shown
+    assert Target().result("value 5") == 6
+
+
+def test_each_function_of_ours_is_refused() -> None:
+    lines = (TRACING / "available_filter_functions").read_text().splitlines()
+    ours = [line.split()[0] for line in lines if line.endswith(f"[{CORE}]")]
+    assert "object_pick" in ours
+    assert {name for name in ours if check(f"{CORE}:{name}")[0] != "EPERM"} == set()
+
+
+# ---------------------------------------------------------------------- a call's way, as linked
+
+
+def build() -> Path:
+    """Give the folder with what was built for this kernel."""
+    project, kernel = os.environ["DYNAMOS_PROJECT"], os.environ["DYNAMOS_KERNEL"]
+    return Path(project, ".cache/build", kernel, "kmod")
+
+
+def called_from(path: Path) -> set[str]:
+    """Every function that an object file leaves to others, by the names of what is called."""
+    done = guest.run("nm", "--undefined-only", "--format=just-symbols", str(path))
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    return {CALLED_BY_TRAMPOLINE.get(name, name.removeprefix("__SCT__")) for name in names}
+
+
+def objects() -> list[Path]:
+    """The object files that a call's way is in."""
+    folder = build()
+    return [folder / f"{name}.o" for name in ON_THE_WAY] + [
+        folder / "selftest" / f"{name}.ko" for name in WRAPPERS
+    ]
+
+
+@pytest.mark.parametrize("path", objects(), ids=lambda path: path.stem)
+def test_what_a_gate_calls_is_not_gated(path: Path) -> None:
+    called = called_from(path) & traceable()
+    open_to_all = {name for name in called if check(name)[0] not in {"EPERM", "EINVAL"}}
+    assert open_to_all <= set(NOT_ON_THE_WAY)
+
+
+def test_the_exceptions_are_needed() -> None:
+    called = set().union(*map(called_from, objects()))
+    there = set(NOT_ON_THE_WAY) & traceable()
+    assert {name for name in there if name in called and check(name)[0]} == set()
+    assert len(there & called) > len(NOT_ON_THE_WAY) / 2
+
+
+# ---------------------------------------------------------------------- a call's way, as taken
+
+ENTRIES = ("dynamos_pass_begin", "dynamos_pass_end", "dynamos_choose", "dynamos_leaving")
+NOT_FOLLOWED = ("schedule", "try_to_wake_up", "handle_softirqs")
+"""They are refused themselves. What the first two call cannot be held, and may be gated; the third
+comes from an interrupt.
+"""
+
+_CALLED = re.compile(r"\|\s+([\w.]+)(?: \[(\w+)\])?\(\)")
+
+
+def write(name: str, text: str) -> None:
+    """Write one of the tracer's files."""
+    (TRACING / name).write_text(text)
+
+
+@contextmanager
+def followed() -> Iterator[set[str]]:
+    """Follow all calls through gates, and give the functions that were entered on the way."""
+    seen: set[str] = set()
+    write("set_graph_function", "\n".join(ENTRIES))
+    write("set_graph_notrace", "\n".join(NOT_FOLLOWED))
+    write("options/funcgraph-irqs", "0")
+    write("current_tracer", "function_graph")
+    try:
+        yield seen
+        write("tracing_on", "0")
+        for name, module in _CALLED.findall((TRACING / "trace").read_text()):
+            # An edition's own callbacks and handler are its author's.
+            if module in {"", CORE}:
+                seen.add(name)
+    finally:
+        write("current_tracer", "nop")
+        for name in ("set_graph_function", "set_graph_notrace"):
+            write(name, "")
+        write("options/funcgraph-irqs", "1")
+        write("tracing_on", "1")
+
+
+def make_calls() -> None:
+    """Make calls of each kind, about an object and about none."""
+    Target().run("value 3")
+    new(2, 3)
+    for key in (2, 3, 2):
+        Target().run(f"use {key}")
+    free((2, 3))
+
+
+def move_an_object(subsystem: Controlled) -> None:
+    """Have a call move an object that was there before the switch."""
+    new(1)
+    before = parameter(guest.SELFTEST_LAYOUT, "converted")
+    subsystem.switch("layout", "mode=per-object")
+
+    def is_moved() -> bool:
+        Target().run("use 1")
+        return parameter(guest.SELFTEST_LAYOUT, "converted") > before
+
+    guest.wait_until(is_moved, "the object is moved")
+    make_calls()
+    free((1,))
+    subsystem.switch_and_drain("original", EXCLUSIVE)
+
+
+def hold_a_caller(subsystem: Controlled) -> None:
+    """Have an exclusive switch hold a caller until somebody has left."""
+    new(1)
+    with blocked(1) as inside, Commander(f"switch {subsystem.name} b {EXCLUSIVE}") as switch:
+        guest.wait_until(switch.is_writing, "the switch is under way")
+        with Caller("value 3") as held:
+            guest.wait_until(lambda: subsystem.count("held") >= 1, "a caller is held")
+            release(1, inside)
+            switch.output()
+            assert held.result() == 1004
+    free((1,))
+
+
+def leave_late(subsystem: Controlled) -> None:
+    """Have somebody leave an edition that is waited for."""
+    new(1)
+    with blocked(1) as inside, Follower() as events:
+        subsystem.switch("original", "mode=concurrent")
+        events.wait_for("draining", edition="b")
+        release(1, inside)
+        events.wait_for("drained", edition="b")
+    free((1,))
+
+
+def test_what_a_gate_was_seen_to_call_is_not_gated() -> None:
+    selftest = Controlled("selftest")
+    with followed() as seen:
+        for scope in ("handler", "share:1/2", f"task:{os.getpid()}", "cgroup:/"):
+            edition = "handler" if scope == "handler" else "b"
+            selftest.switch(edition, "mode=scoped", f"scope={scope}")
+            make_calls()
+            selftest.switch("original")
+        selftest.switch("b", "mode=per-object")
+        make_calls()
+        selftest.switch_and_drain("original", EXCLUSIVE)
+        move_an_object(selftest)
+        hold_a_caller(selftest)
+        leave_late(selftest)
+    assert {*ENTRIES, "object_pick", "scope_has", "is_inside"} <= seen
+    assert {"__wake_up", "prepare_to_wait_event", "kfree", "unwind_next_frame"} <= seen
+    assert {name for name in seen if check(name)[0] not in {"EPERM", "EINVAL"}} == set()
