@@ -79,6 +79,9 @@ static bool subsystem_is_quiet(struct subsystem *subsystem)
 {
 	struct function *function;
 
+	/* Callers do not come by the dispatch slot after a fault. */
+	if (READ_ONCE(subsystem->tripped))
+		return false;
 	list_for_each_entry(function, &subsystem->functions, list)
 		if (!function_is_quiet(function))
 			return false;
@@ -90,7 +93,10 @@ bool pass_close(struct subsystem *subsystem)
 {
 	if (!subsystem_is_quiet(subsystem))
 		return false;
-	/* A full barrier, which pairs like the one in pass_hold(): whoever passed before it saw this is counted. */
+	/*
+	 * A full barrier, which pairs like the one in pass_hold(): whoever passed before it saw this is counted. And with
+	 * the one in trip_subsystem(): a fault sees that it is closed, or is seen.
+	 */
 	if (cmpxchg(&subsystem->hold, HOLD_OPEN, HOLD_CLOSED) != HOLD_OPEN)
 		return false;
 	if (subsystem_is_quiet(subsystem))

@@ -396,7 +396,7 @@ static bool close_gate(struct transaction *transaction, struct relook *state)
 {
 	lockdep_assert_held(&dynamos_lock);
 	relook(transaction->subsystem, state);
-	if (READ_ONCE(transaction->subsystem->tripped) || !pass_close(transaction->subsystem))
+	if (!pass_close(transaction->subsystem))
 		return false;
 	if (!has_transfer(transaction))
 		commit(transaction);

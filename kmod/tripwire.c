@@ -134,8 +134,13 @@ static void trip_subsystem(struct subsystem *subsystem, const struct stack *stac
 	if (!can_go_at_once(subsystem))
 		return;
 	WRITE_ONCE(subsystem->tripped, true);
-	/* Pairs with the barrier in send_gates(): whichever comes second sees the other's store. */
+	/* Pairs with the barriers in send_gates() and pass_close(): whichever comes second sees the other's store. */
 	smp_mb();
+	/* Nobody is inside, and data may be half moved: whoever closed the gate opens it soon. */
+	if (READ_ONCE(subsystem->hold) == HOLD_CLOSED) {
+		WRITE_ONCE(subsystem->tripped, false);
+		return;
+	}
 	WRITE_ONCE(*subsystem->def->active, subsystem->original->def->index);
 }
 
