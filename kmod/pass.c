@@ -94,8 +94,8 @@ bool pass_close(struct subsystem *subsystem)
 	if (!subsystem_is_quiet(subsystem))
 		return false;
 	/*
-	 * A full barrier, which pairs like the one in pass_hold(): whoever passed before it saw this is counted. And with
-	 * the one in trip_subsystem(): a fault sees that it is closed, or is seen.
+	 * A full barrier, which pairs like the one in pass_hold(): whoever passed before it saw this is counted. And
+	 * with the one in trip_subsystem(): a fault sees that it is closed, or is seen.
 	 */
 	if (cmpxchg(&subsystem->hold, HOLD_OPEN, HOLD_CLOSED) != HOLD_OPEN)
 		return false;

@@ -134,7 +134,7 @@ static void trip_subsystem(struct subsystem *subsystem, const struct stack *stac
 	if (!can_go_at_once(subsystem))
 		return;
 	WRITE_ONCE(subsystem->tripped, true);
-	/* Pairs with the barriers in send_gates() and pass_close(): whichever comes second sees the other's store. */
+	/* Pairs with the barriers in send_gates() and pass_close(): the second to come sees the first one's store. */
 	smp_mb();
 	/* Nobody is inside, and data may be half moved: whoever closed the gate opens it soon. */
 	if (READ_ONCE(subsystem->hold) == HOLD_CLOSED) {
