@@ -128,13 +128,13 @@ static const struct named {
 	{ "selftest", { "original", "b", "c", "layout", "handler" } },
 };
 
+/* Not `stall` of selftest's b: it keeps whoever sets it, and everybody else, for as long as it is told. */
 static const struct parameter {
 	const char *subsystem, *edition, *name;
 	bool writable;
 } parameters[] = {
 	{ "readahead", "streaming", "factor", true },
 	{ "selftest", "b", "refuse_prepare", true },
-	{ "selftest", "b", "stall", true },
 	{ "selftest", "b", "prepares", false },
 	{ "selftest", "b", "commits", false },
 	{ "selftest", "b", "aborts", false },
@@ -648,9 +648,6 @@ static void make_set(struct line *to)
 	const char *const part[] = { parameter->subsystem, parameter->edition, parameter->name };
 	size_t i;
 
-	/* That one keeps everybody for as long as it is told. */
-	if (!strcmp(parameter->name, "stall"))
-		parameter = parameters;
 	for (i = 0; i < COUNT(part); i++) {
 		add(to, " ");
 		add(to, slips() ? PICK(odd_names) : part[i]);
