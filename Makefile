@@ -6,6 +6,7 @@
 KERNELS ?= 6.1 6.12
 KERNEL ?= 6.1
 SWITCHES ?= 2000
+FUZZ ?= 1000000
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -p tests.vm.noskip
@@ -88,6 +89,16 @@ $(KERNELS:%=stress-%): stress-%:
 	@echo "== $(SWITCHES) random switches on $*"
 	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_STRESS=$(SWITCHES) VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel/test_stress.py'
+
+.PHONY: fuzz
+fuzz: setup ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=fuzz-%)
+
+.PHONY: $(KERNELS:%=fuzz-%)
+$(KERNELS:%=fuzz-%): fuzz-%:
+	@echo "== $(FUZZ) lines into the device on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_FUZZ=$(FUZZ) VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_fuzz.py'
 
 .PHONY: lint
 lint: lint-python lint-shell lint-c ## Check Python, shell and C

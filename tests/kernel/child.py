@@ -44,9 +44,9 @@ class Child:
         """Whether it has ended, one way or the other."""
         return self.process.poll() is not None
 
-    def output(self, said: str = "") -> str:
+    def output(self, said: str = "", patience: float = guest.PATIENCE) -> str:
         """Say something to it, wait until it has ended, well, and give what it has printed."""
-        out, complaint = self.process.communicate(said, timeout=guest.PATIENCE)
+        out, complaint = self.process.communicate(said, timeout=patience)
         assert self.process.returncode == 0, f"{self._argv}: {complaint}"
         return out
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tests.vm import kernels, modules
+from tests.vm import kernels, modules, programs
 from tests.vm.common import (
     CACHE,
     EXIT_TIMEOUT,
@@ -127,6 +127,7 @@ class Vm:
         self.kernel = kernels.get(settings.kernel)
         if settings.build_modules:
             modules.build(settings.kernel)
+        programs.build()
         self._stop = threading.Event()
 
     def run(
