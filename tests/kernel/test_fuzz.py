@@ -119,6 +119,9 @@ def check_works(subsystems: tuple[control.Controlled, ...]) -> None:
     """Check that every subsystem can still be switched, and every edition left."""
     guest.let_callers_go()
     for subsystem in subsystems:
+        control.command(f"release {subsystem.name}")
+        for edition in subsystem.read().editions:
+            control.command(f"clear {subsystem.name} {edition}")
         subsystem.switch_and_drain("original", "timeout_ms=60000")
         for edition in subsystem.read().editions:
             subsystem.switch_and_drain(edition, "timeout_ms=60000")
