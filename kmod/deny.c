@@ -122,7 +122,8 @@ static const char *const stacks[] = {
 static const char *const waiting[] = {
 	"wake_up*", "try_to_wake_up", "ttwu_*", "default_wake_function", "autoremove_wake_function",
 	"init_wait_entry", "init_waitqueue_head", "prepare_to_wait*", "finish_wait", "add_wait_queue*",
-	"remove_wait_queue", "cond_resched*", "raw_spin_*", "native_queued_spin_*", "pv_queued_spin_*",
+	"remove_wait_queue", "schedule_timeout*", "cond_resched*", "raw_spin_*", "native_queued_spin_*",
+	"pv_queued_spin_*",
 	"hrtimer_*", "remove_hrtimer", "enqueue_hrtimer", "tick_program_event", "clockevents_program_*",
 	"clockevents_switch_state",
 	NULL
@@ -147,7 +148,7 @@ static const char *const memory[] = {
 	"accept_page", "try_to_steal_block", "prep_move_freepages_block", "split_large_buddy",
 	"page_reporting_notify", "shuffle_pick_tail", "pgdat_balanced", "wakeup_kcompactd",
 	"deferred_grow_zone", "cpuset_nodemask_valid_mems_allowed", "interleave_nid", "interleave_nodes",
-	"weighted_interleave_*", "alloc_page_interleave",
+	"weighted_interleave_*", "alloc_page_interleave", "put_task_struct*",
 	NULL
 };
 

@@ -13,6 +13,8 @@
 #include <linux/string.h>
 #include <linux/time64.h>
 
+#include <dynamos/trace.h>
+
 #include "event.h"
 
 /* As much of a refused command as its event shows, so that the reason has room. */
@@ -38,16 +40,20 @@ void event_emit(const char *name, const char *format, ...)
 	u64 seconds;
 	u32 nanoseconds;
 	va_list args;
-	int length;
+	int length, start;
 
 	spin_lock_irqsave(&event_lock, flags);
 	seconds = div_u64_rem(ktime_get_ns(), NSEC_PER_SEC, &nanoseconds);
 	line = &ring[next_seq % EVENT_RING];
 	length = scnprintf(line->text, sizeof(line->text) - 1, "seq=%llu time=%llu.%09u event=%s ",
 			   next_seq, seconds, nanoseconds, name);
+	start = length;
 	va_start(args, format);
 	length += vscnprintf(line->text + length, sizeof(line->text) - 1 - length, format, args);
 	va_end(args);
+	/* Not ended yet: what is traced is the line's own text. */
+	line->text[length] = '\0';
+	trace_event_line(next_seq, name, line->text + start);
 	line->text[length++] = '\n';
 	line->length = length;
 	next_seq++;

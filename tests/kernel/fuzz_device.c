@@ -970,7 +970,8 @@ static void take_event(const char *text, struct said *said)
 		snprintf(said->text, sizeof(said->text), "%s", strchr(text, '"') ?: "");
 		return;
 	}
-	if (by == pid) {
+	/* A lease is lost in its own time, and names who held it. */
+	if (by == pid && !is_event(text, "lease_lost")) {
 		said->effects++;
 		said->switches += is_event(text, "switched");
 	}

@@ -147,6 +147,7 @@ WRAPPERS = ("dynamos_selftest_atomic", "dynamos_selftest_atomic_b", "dynamos_sel
 NOT_ON_THE_WAY = {
     "mutex_lock": "dynamos_lock is a switch's; nothing that a call runs takes it",
     "mutex_unlock": "the same",
+    "mutex_trylock": "an edition that has drained waits for its turn",
     "module_put": "when an edition has drained",
     "cancel_delayed_work_sync": "when an edition goes",
     "init_timer_key": "when a subsystem or an edition comes",

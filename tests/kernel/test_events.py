@@ -129,3 +129,24 @@ def test_each_reader_gets_every_event() -> None:
         control.switch("streaming")
         assert [event.fields["to"] for event in one.only("switched")] == ["random", "streaming"]
         assert [event.fields["to"] for event in other.only("switched")] == ["random", "streaming"]
+
+
+@pytest.mark.usefixtures("modules")
+def test_each_event_is_a_tracepoint_too() -> None:
+    folder = guest.TRACING / "instances/dynamos_events"
+    folder.mkdir()
+    enable = folder / "events/dynamos/event_line/enable"
+    try:
+        enable.write_text("1")
+        with control.Follower() as events:
+            control.switch("random")
+            assert guest.answer(lambda: control.switch("nothing")) == "ENXIO"
+            told = [event for event in events.read() if event.name in {"switched", "refused"}]
+        trace = (folder / "trace").read_text()
+    finally:
+        enable.write_text("0")
+        folder.rmdir()
+    assert [event.name for event in told] == ["switched", "refused"]
+    for event in told:
+        assert f"event_line: seq={event.seq} event={event.name} " in trace
+    assert 'reason="subsystem readahead has no edition nothing"' in trace

@@ -69,6 +69,22 @@ TRACE_EVENT(switched,
 		  __entry->subsystem, __entry->from, __entry->to)
 );
 
+TRACE_EVENT(event_line,
+	TP_PROTO(u64 seq, const char *name, const char *values),
+	TP_ARGS(seq, name, values),
+	TP_STRUCT__entry(
+		__field(u64, seq)
+		__array(char, name, 32)
+		__array(char, values, 320)
+	),
+	TP_fast_assign(
+		__entry->seq = seq;
+		strscpy(__entry->name, name, sizeof(__entry->name));
+		strscpy(__entry->values, values, sizeof(__entry->values));
+	),
+	TP_printk("seq=%llu event=%s %s", __entry->seq, __entry->name, __entry->values)
+);
+
 #endif /* _DYNAMOS_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH
