@@ -417,6 +417,8 @@ static void judge_lease(char *words[], int count, struct verdict *verdict)
 		return;
 	}
 	subsystem = judge_subsystem(words[1], verdict);
+	/* The other writer may hold it, which is looked at first. */
+	verdict->may |= bit(EBUSY);
 	take_options(words + 2, keys, values, verdict);
 	action = values[0], baseline = values[1], grace = values[2], ttl = values[3];
 	if (action && strcmp(action, "baseline") && strcmp(action, "hold"))
