@@ -22,8 +22,10 @@ from tests.kernel.child import Child
 from tests.vm.programs import BUILT
 
 LINES = int(os.environ.get("DYNAMOS_FUZZ", "20000"))
-ALONE, EACH_OF_TWO, MIXED, MIXED_EACH_OF_TWO = (LINES * percent // 100 for percent in (70, 8, 8, 3))
-"""By test. A mixed line takes longer: it may be a command, and wait for something."""
+EACH_OF_TWO = MIXED = LINES * 8 // 100
+MIXED_EACH_OF_TWO = min(LINES * 3 // 100, 3000)
+"""Few: some are commands that wait for somebody in vain, a second each, or as long as they say."""
+ALONE = LINES - 2 * EACH_OF_TWO - MIXED - 2 * MIXED_EACH_OF_TWO
 
 SEED = int(os.environ.get("DYNAMOS_FUZZ_SEED", "1"))
 SLOWEST_LINES_A_SECOND = 20
