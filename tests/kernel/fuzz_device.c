@@ -1082,7 +1082,8 @@ static void check_sysfs(struct said *said)
 	usleep(50000);
 	listen(said);
 	if (!said->by_itself)
-		fail("%s has changed", changed);
+		fail("%s has changed since line %llu", changed,
+		     (unsigned long long)(mixed ? number - 1 : (number - 1) / LOOK_EVERY * LOOK_EVERY));
 	look();
 }
 
