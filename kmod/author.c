@@ -62,6 +62,16 @@ static int make_call(const struct call *call)
 	return 0;
 }
 
+/* Data that is being moved fits neither edition. Else a switch to the original need not wait for an author. */
+static void may_be_overtaken(struct subsystem *subsystem, enum callback callback, bool may)
+{
+	if (callback == CALLBACK_INTO || callback == CALLBACK_OUT_OF)
+		return;
+	mutex_lock(&dynamos_lock);
+	subsystem->in_author = may;
+	mutex_unlock(&dynamos_lock);
+}
+
 static int author_thread(void *data)
 {
 	struct call *call = data;
@@ -109,8 +119,10 @@ int author_call(const struct edition *edition, enum callback callback)
 		return make_call(&call);
 	get_task_struct(thread);
 	WRITE_ONCE(edition->subsystem->author, thread);
+	may_be_overtaken(edition->subsystem, callback, true);
 	wake_up_process(thread);
 	result = wait_for(&call, thread);
+	may_be_overtaken(edition->subsystem, callback, false);
 	WRITE_ONCE(edition->subsystem->author, NULL);
 	put_task_struct(thread);
 	return result;

@@ -689,27 +689,11 @@ void migration_init(struct subsystem *subsystem)
 
 /* --------------------------------------------------------------------------------------------- one transaction */
 
-/* Nothing has been begun, or all has been done: a switch to the original need not wait for the author. */
-static int call_author(const struct transaction *transaction, enum callback callback)
-{
-	struct subsystem *subsystem = transaction->subsystem;
-	int err;
-
-	mutex_lock(&dynamos_lock);
-	subsystem->in_author = true;
-	mutex_unlock(&dynamos_lock);
-	err = author_call(transaction->to, callback);
-	mutex_lock(&dynamos_lock);
-	subsystem->in_author = false;
-	mutex_unlock(&dynamos_lock);
-	return err;
-}
-
 static int prepare(const struct transaction *transaction)
 {
 	int err;
 
-	err = call_author(transaction, CALLBACK_PREPARE);
+	err = author_call(transaction->to, CALLBACK_PREPARE);
 	if (!err)
 		return 0;
 	request_reason(transaction->request, "edition %s is not ready: error %d", transaction->to->def->name, -err);
@@ -727,7 +711,7 @@ static int perform(struct transaction *transaction)
 	if (err)
 		return err;
 	err = modes[transaction->mode](transaction);
-	call_author(transaction, err ? CALLBACK_ABORT : CALLBACK_COMMIT);
+	author_call(transaction->to, err ? CALLBACK_ABORT : CALLBACK_COMMIT);
 	return err;
 }
 
@@ -758,18 +742,20 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 static int overtake_author(struct transaction *transaction, const char *edition_name)
 {
 	struct subsystem *subsystem = transaction->subsystem;
-	int err = 0;
+	int done = 0;
 
 	mutex_lock(&dynamos_lock);
 	if (subsystem->in_author)
-		err = check(transaction, edition_name);
-	if (subsystem->in_author && !err && transaction->mode == MODE_CONCURRENT) {
-		subsystem->overtaken++;
+		done = check(transaction, edition_name);
+	if (subsystem->in_author && !done && transaction->mode == MODE_CONCURRENT) {
 		commit(transaction);
-		err = 1;
+		done = 1;
 	}
+	/* Also when the original is active still: what the author prepares for is not wanted any more. */
+	if (done == 1)
+		subsystem->overtaken++;
 	mutex_unlock(&dynamos_lock);
-	return err;
+	return done;
 }
 
 /* A switch to the original: one that is under way is asked to give up. Return: 0 it is its turn; 1 done; an errno. */

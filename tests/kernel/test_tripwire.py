@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -295,6 +296,47 @@ def test_the_original_does_not_wait_for_an_author(bad: Controlled) -> None:
                 events.wait_for("refused", errno=str(errno.ECANCELED))
             waiting.output()
     assert bad.active() == "c"
+
+
+@only_direct
+def test_what_is_being_prepared_is_given_up_also_when_the_original_is_active(
+    bad: Controlled,
+) -> None:
+    misbehave("forever", "prepare")
+    with Commander("switch selftest bad") as stuck, Follower() as events:
+        guest.wait_until(stuck.is_writing, "the edition is preparing")
+        control.command("switch selftest original")
+        behave()
+        refused = events.wait_for("refused", errno=str(errno.ECANCELED))
+        assert refused.fields["by"] == str(stuck.pid)
+    assert bad.active() == "original"
+
+
+@only_direct
+@pytest.mark.parametrize("where", ["commit", "retire"])
+def test_the_original_does_not_wait_for_what_is_done_afterwards(
+    bad: Controlled, where: str
+) -> None:
+    misbehave("forever", where)
+    with Commander("switch selftest bad") as first:
+        guest.wait_until(lambda: bad.active() == "bad", "the switch is made")
+        if where == "retire":
+            first.output()
+            bad.switch("c", "mode=concurrent")
+            guest.wait_until(is_with_its_author, "the edition is being retired")
+        control.command("switch selftest original")
+        assert bad.active() == "original"
+        assert Target().result("value 5") == ORIGINAL
+        behave()
+        if where == "commit":
+            first.output()
+    guest.wait_until(lambda: bad.state("bad") is EditionState.IDLE, "nobody is in it any more")
+
+
+def is_with_its_author() -> bool:
+    """Tell whether a callback of `bad` is running: it has a thread of its own."""
+    threads = subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True, check=True)
+    return "dynamos/bad" in threads.stdout.split()
 
 
 @only_direct
