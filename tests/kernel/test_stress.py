@@ -27,7 +27,7 @@ FUNCTION = "pipe_write"
 MODES = (
     "mode=concurrent",
     "mode=exclusive timeout_ms=20",
-    "mode=exclusive timeout_ms=30000",
+    "mode=exclusive timeout_ms=2000",
     "mode=per-object",
     "mode=per-object objects=keep",
     "mode=scoped scope=cpus:0",
