@@ -295,6 +295,12 @@ static void commit(const struct transaction *transaction)
 	say_switched(transaction, NULL);
 }
 
+static int give_up(const struct transaction *transaction)
+{
+	request_reason(transaction->request, "given up for a switch to the original");
+	return -ECANCELED;
+}
+
 /* To be asked, with dynamos_lock held, before each change of the gates: time has passed since the last one. */
 static int still_wanted(const struct transaction *transaction)
 {
@@ -306,11 +312,7 @@ static int still_wanted(const struct transaction *transaction)
 			       why_name(to->quarantine));
 		return -ECANCELED;
 	}
-	if (transaction->overtaken == READ_ONCE(subsystem->overtaken) &&
-	    (transaction->urgent || !atomic_read(&subsystem->urgent)))
-		return 0;
-	request_reason(transaction->request, "given up for a switch to the original");
-	return -ECANCELED;
+	return transaction->overtaken == subsystem->overtaken ? 0 : give_up(transaction);
 }
 
 /* --------------------------------------------------------------------------------------------------- concurrent */
@@ -388,7 +390,9 @@ static int not_yet(struct transaction *transaction, unsigned long deadline)
 		request_reason(transaction->request, "interrupted by a signal while callers left");
 		return -EINTR;
 	}
-	return still_wanted(transaction);
+	if (!transaction->urgent && atomic_read(&transaction->subsystem->urgent))
+		return give_up(transaction);
+	return 0;
 }
 
 /* Return: true when nobody is inside and nobody can get in. Without data to move, the switch is made at once. */
@@ -412,11 +416,12 @@ static int wait_until_closed(struct transaction *transaction)
 
 	for (;;) {
 		mutex_lock(&dynamos_lock);
-		closed = close_gate(transaction, &state);
+		err = still_wanted(transaction);
+		closed = !err && close_gate(transaction, &state);
 		mutex_unlock(&dynamos_lock);
 		if (closed)
 			return 0;
-		err = not_yet(transaction, deadline);
+		err = err ?: not_yet(transaction, deadline);
 		if (err)
 			return err;
 		usleep_range(200, 500);

@@ -186,7 +186,7 @@ def test_writers_at_once_take_turns() -> None:
             for turn in range(SWITCHES_EACH):
                 control.switch(dice.choice(EDITIONS))
                 if turn % SWITCHES_AT_ONCE == 0:
-                    meeting.wait()
+                    meeting.wait(guest.PATIENCE)
 
         with ThreadPoolExecutor(WRITERS) as pool:
             writers = [pool.submit(rotate, seed) for seed in range(WRITERS)]
