@@ -15,7 +15,8 @@ import pytest
 from tests.kernel import control, guest
 from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.guest import CORE, TARGET, TRACING
-from tests.kernel.target import Caller, Target, blocked, free, new, parameter, release
+from tests.kernel.load import holds, storm
+from tests.kernel.target import Target, blocked, free, new, parameter, release
 
 MODULES = (*guest.SELFTEST_MODULES, "dynamos_selftest_atomic", "dynamos_selftest_atomic_b")
 """All that the tests here ask about; none is switched, except to follow its calls."""
@@ -351,13 +352,12 @@ def move_an_object(subsystem: Controlled) -> None:
 def hold_a_caller(subsystem: Controlled) -> None:
     """Have an exclusive switch hold a caller until somebody has left."""
     new(1)
-    with blocked(1) as inside, Commander(f"switch {subsystem.name} b {EXCLUSIVE}") as switch:
-        guest.wait_until(switch.is_writing, "the switch is under way")
-        with Caller("value 3") as held:
-            guest.wait_until(lambda: subsystem.count("held") >= 1, "a caller is held")
-            release(1, inside)
-            switch.output()
-            assert held.result() == 1004
+    command = f"switch {subsystem.name} b {EXCLUSIVE}"
+    with blocked(1) as inside, storm("value 3") as results, Commander(command) as switch:
+        guest.wait_until(holds(subsystem, 1), "a caller is held")
+        release(1, inside)
+        switch.output()
+    assert results["value 3"] == {4, 1004}
     free((1,))
 
 
