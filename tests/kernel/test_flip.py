@@ -22,7 +22,6 @@ CALLERS = 4
 LOADERS = 3
 RUN_MS = 600_000
 FLIPS = 9
-TRANSITIONS = 3
 
 
 @pytest.fixture
@@ -84,16 +83,12 @@ def test_a_flip_takes_less_than_a_hundredth_of_a_livepatch_transition(
     flip: control.Controlled,
 ) -> None:
     took: list[float] = []
-    with load(), control.Follower() as events:
+    with ExitStack() as patched, load(), control.Follower() as events:
         for turn in range(FLIPS):
             flip.switch(("b", "original")[turn % 2])
             took.append(float(events.wait_for("switched").fields["us"]) / 1e6)
-        transitions = [transition() for _ in range(TRANSITIONS)]
-    assert statistics.median(took) * 100 <= statistics.median(transitions)
-
-
-def transition() -> float:
-    """How long the kernel takes to patch one function by its own means, in seconds."""
-    start = time.monotonic()
-    with livepatch():
-        return time.monotonic() - start
+        start = time.monotonic()
+        patched.enter_context(livepatch())
+        transition = time.monotonic() - start
+        # Under load the way back may take minutes, too, and nobody wants to know how long.
+    assert statistics.median(took) * 100 <= transition
