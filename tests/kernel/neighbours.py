@@ -252,13 +252,15 @@ def livepatch() -> Iterator[None]:
         OSError: what the kernel answered to the patch's module.
     """
     folder = Path("/sys/kernel/livepatch", LIVEPATCH)
+    # Under load on an emulated 6.12 each way takes minutes.
+    patience = 4 * guest.PATIENCE
     guest.insert(LIVEPATCH)
     try:
-        guest.wait_until(lambda: _is(folder / "transition", "0"), "everybody is patched")
+        guest.wait_until(lambda: _is(folder / "transition", "0"), "everybody is patched", patience)
         yield
     finally:
         (folder / "enabled").write_text("0")
-        guest.wait_until(lambda: not folder.exists(), "nobody is patched any more")
+        guest.wait_until(lambda: not folder.exists(), "nobody is patched any more", patience)
         guest.remove_when_free(LIVEPATCH)
 
 

@@ -19,7 +19,7 @@ from tests.kernel.target import Caller, Target
 
 TARGET, FLIP, FLIP_B = "dynamos_target", "dynamos_selftest_flip", "dynamos_selftest_flip_b"
 CALLERS = 4
-LOADERS = 3
+LOADERS = 2
 RUN_MS = 600_000
 FLIPS = 9
 
