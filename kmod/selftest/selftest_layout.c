@@ -13,7 +13,9 @@
  *	shadow_uses				(read-only) count in the shadow of the object that was used last
  *	shadow_failures				(read-only) shadows that were not to be had
  *	refuse_transfer refuse_transfer_out	errnos for the two directions, positive; 0: agree
+ *	fault_transfer				0: transfer() works; 1, 2: it faults on the way in, out
  */
+#include <linux/compiler.h>
 #include <linux/err.h>
 
 #include "callbacks.h"
@@ -33,6 +35,12 @@ MODULE_PARM_DESC(refuse_transfer, "the errno that transfer() into this layout fa
 static int refuse_transfer_out;
 module_param(refuse_transfer_out, int, 0644);
 MODULE_PARM_DESC(refuse_transfer_out, "the errno that transfer() out of this layout fails with, positive; 0: it does not");
+
+enum { FAULT_NONE, FAULT_INTO, FAULT_OUT_OF };
+
+static int fault_transfer;
+module_param(fault_transfer, int, 0644);
+MODULE_PARM_DESC(fault_transfer, "1: transfer() into this layout reads at NULL; 2: the one out of it; 0: neither");
 
 /* Needed by the bodies, before any of the macros that make it. */
 DYNAMOS_DECLARE_EDITION(layout);
@@ -95,11 +103,21 @@ static int refusal(enum dynamos_transfer direction)
 	return -READ_ONCE(refuse_transfer_out);
 }
 
+static noinline void fault_if_told(bool into)
+{
+	int *nowhere = NULL;
+
+	OPTIMIZER_HIDE_VAR(nowhere);
+	if (READ_ONCE(fault_transfer) == (into ? FAULT_INTO : FAULT_OUT_OF))
+		READ_ONCE(*nowhere);
+}
+
 static int transfer(void *object, enum dynamos_transfer direction)
 {
 	bool into = direction == DYNAMOS_INTO;
 	int ret = refusal(direction);
 
+	fault_if_told(into);
 	if (ret)
 		return ret;
 	if (!object)

@@ -150,21 +150,25 @@ def load_all(names: tuple[str, ...] = MODULES) -> None:
             insert(name)
 
 
-def unload_all() -> None:
-    """Unload all of our modules, those of the self-test too, from whatever state they are in."""
+def unload_all(*but: str) -> None:
+    """Unload our modules, those of the self-test too, from whatever state they are in.
+
+    Those named in ``but`` stay.
+    """
     let_callers_go()
     for subsystem in _folders(_SYSFS):
         with suppress(OSError):
             Path("/dev/dynamos").write_text(f"switch {subsystem} original timeout_ms=60000")
     _disable_livepatch()
-    for name in sorted(loaded(), key=_when_to_go):
+    for name in sorted(set(loaded()) - set(but), key=_when_to_go):
         remove_when_free(name)
 
 
 def let_callers_go() -> None:
     """Have nobody wait in a call of the self-test's, and none of its callbacks say no."""
-    for parameter in Path("/sys/module").glob(f"{SELFTEST}*/parameters/refuse_*"):
-        parameter.write_text("0")
+    for parameter in Path("/sys/module").glob(f"{SELFTEST}*/parameters/*"):
+        if parameter.name.startswith(("refuse_", "fault_")):
+            parameter.write_text("0")
     if TARGET in loaded():
         Path("/dev/dynamos_target").write_text("release all")
 

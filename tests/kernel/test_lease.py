@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -303,3 +304,36 @@ def test_a_leased_subsystem_can_be_unloaded(selftest: Controlled) -> None:
             guest.remove_when_free(name)
     guest.load_all(guest.SELFTEST_MODULES)
     assert stands(selftest) == ("none", 0)
+
+
+@pytest.fixture
+def only_freezes() -> Iterator[None]:
+    """Have a suspend freeze all of user space for some seconds, and then wake up by itself."""
+    test, delay = Path("/sys/power/pm_test"), Path("/sys/module/suspend/parameters/pm_test_delay")
+    before = delay.read_text()
+    test.write_text("freezer")
+    delay.write_text("3")
+    yield
+    delay.write_text(before)
+    test.write_text("none")
+
+
+@pytest.mark.usefixtures("only_freezes")
+def test_a_lease_runs_out_while_user_space_is_frozen_for_a_suspend(selftest: Controlled) -> None:
+    selftest.switch("b")
+    with program(SOON, SILENT), Follower() as events:
+        Path("/sys/power/state").write_text("freeze")
+        assert selftest.active() == "original"
+        events.wait_for("lease_lost", why="silent")
+        events.wait_for("lease_expired", action="baseline")
+
+
+@pytest.mark.usefixtures("only_freezes")
+def test_who_has_time_until_after_a_suspend_keeps_the_lease(selftest: Controlled) -> None:
+    selftest.switch("b")
+    with holder() as daemon:
+        daemon.lease(LONG, "ttl_ms=60000")
+        Path("/sys/power/state").write_text("freeze")
+        assert stands(selftest) == ("held", os.getpid())
+        assert selftest.active() == "b"
+        daemon.say("release selftest")

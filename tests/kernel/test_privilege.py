@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.kernel import control, guest
@@ -33,6 +35,26 @@ def test_nobody_reads_a_kernel_address() -> None:
     assert status != 0
     assert "Permission denied" in said
     assert "0x" not in said
+
+
+def test_the_group_of_the_node_may_command() -> None:
+    """Who may is for the node's owner to say, by its group and mode."""
+    group = 4242
+    member = ("setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", "--inh-caps=-all")
+    write = ("sh", "-c", "echo switch readahead random >/dev/dynamos")
+    os.chown(control.DEVICE, 0, group)
+    control.DEVICE.chmod(0o660)
+    try:
+        status, said = as_nobody(*write)
+        assert status != 0
+        assert "Permission denied" in said
+        assert control.active() == "original"
+        done = guest.run(*member, *write)
+        assert done.returncode == 0, done.stderr
+        assert control.active() == "random"
+    finally:
+        control.DEVICE.chmod(0o600)
+        os.chown(control.DEVICE, 0, 0)
 
 
 @pytest.mark.parametrize("mode", ["<", ">", "<>"])

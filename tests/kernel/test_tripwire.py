@@ -15,7 +15,16 @@ from dynamosd.model import EditionState
 from tests.kernel import control, guest
 from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.load import holds, storm
-from tests.kernel.target import Caller, Target, release, set_parameter_text
+from tests.kernel.target import (
+    FIRST_VALUE,
+    KEYS,
+    Caller,
+    Target,
+    new,
+    release,
+    set_parameter,
+    set_parameter_text,
+)
 
 BAD = "dynamos_selftest_bad"
 ORIGINAL, WRONG = 6, 4006
@@ -161,6 +170,99 @@ def test_a_fault_in_a_callback(bad: Controlled, kernel_log: guest.KernelLog, whe
         control.command("clear selftest bad")
         bad.switch("bad")
         assert Target().result("value 5") == WRONG
+
+
+@pytest.fixture
+def layout(selftest: Controlled) -> Iterator[Controlled]:
+    """Give the subsystem with two objects, and an edition whose transfer faults when told to."""
+    new(1, 2)
+    yield selftest
+    transfer_faults(0)
+    if selftest.value("editions", "layout", "quarantine") != "none":
+        control.command("clear selftest layout")
+
+
+def transfer_faults(when: int) -> None:
+    set_parameter(guest.SELFTEST_LAYOUT, "fault_transfer", when)
+
+
+INTO, OUT_OF = 1, 2
+
+
+def use_both(first: int, second: int) -> None:
+    """Use both objects, which have been used so often before."""
+    used = [Target().result(f"use {key}") for key in (1, 2)]
+    assert used == [FIRST_VALUE + first, FIRST_VALUE + second]
+    assert Target().result("wrong") == 0
+
+
+@only_direct
+def test_a_fault_while_data_is_moved_into_an_edition(
+    layout: Controlled, kernel_log: guest.KernelLog
+) -> None:
+    with kernel_log.expect(*FAULTS), Follower() as events:
+        transfer_faults(INTO)
+        assert guest.answer(lambda: layout.switch("layout", "mode=exclusive")) == "ECANCELED"
+        events.wait_for("tripped", edition="layout", why="oops")
+        assert layout.active() == "original"
+        assert layout.value("editions", "layout", "quarantine") == "oops"
+        use_both(0, 0)
+        # Nothing is left locked, and nobody held.
+        transfer_faults(0)
+        control.command("clear selftest layout")
+        layout.switch("layout", "mode=exclusive", "timeout_ms=60000")
+        use_both(1, 1)
+        layout.switch_and_drain("original", "mode=exclusive", "timeout_ms=60000")
+        use_both(2, 2)
+
+
+@only_direct
+def test_a_fault_while_data_is_moved_out_of_an_edition(
+    layout: Controlled, kernel_log: guest.KernelLog
+) -> None:
+    """Its data is in its own form, which only it can read: it stays active until it can leave."""
+    layout.switch("layout", "mode=exclusive")
+    with kernel_log.expect(*FAULTS), Follower() as events:
+        transfer_faults(OUT_OF)
+        assert guest.answer(lambda: layout.switch("original", "mode=exclusive")) == "ECANCELED"
+        events.wait_for("tripped", edition="layout", why="oops")
+        events.wait_for("refused", command="switch selftest original", by="0")
+        assert layout.active() == "layout"
+        use_both(0, 0)
+        transfer_faults(0)
+        guest.wait_until(lambda: layout.active() == "original", "the module has got it away")
+        use_both(1, 1)
+
+
+@only_direct
+def test_a_fault_while_a_call_moves_its_object(
+    layout: Controlled, kernel_log: guest.KernelLog
+) -> None:
+    # The thread that dies has it in use, and so nobody can end it any more.
+    lost = KEYS.stop
+    new(lost)
+    with kernel_log.expect(*FAULTS), Follower() as events:
+        transfer_faults(INTO)
+        layout.switch("layout", "mode=per-object")
+
+        def is_moved_by_a_call() -> bool:
+            with Caller(f"use {lost}") as caller:
+                guest.wait_until(caller.is_over, "the call has ended")
+                return caller.process.returncode != 0
+
+        used = 0
+        while not is_moved_by_a_call():
+            used += 1
+        events.wait_for("tripped", edition="layout", why="oops")
+        transfer_faults(0)
+        guest.wait_until(lambda: layout.partial() == "none", "the module has got it away")
+        assert layout.active() == "original"
+        assert layout.value("editions", "layout", "quarantine") == "oops"
+        use_both(0, 0)
+        assert Target().result(f"use {lost}") == FIRST_VALUE + used
+        layout.switch_and_drain("b", "mode=exclusive", "timeout_ms=60000")
+        layout.switch_and_drain("original")
+        use_both(1, 1)
 
 
 @only_direct
