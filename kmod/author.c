@@ -44,11 +44,11 @@ static int make_call(const struct call *call)
 {
 	switch (call->callback) {
 	case CALLBACK_PREPARE:
-		return call->traits->prepare();
+		return failable(call->traits->prepare(), -ENOMEM);
 	case CALLBACK_INTO:
-		return call->traits->transfer(NULL, DYNAMOS_INTO);
+		return failable(call->traits->transfer(NULL, DYNAMOS_INTO), -ENOMEM);
 	case CALLBACK_OUT_OF:
-		return call->traits->transfer(NULL, DYNAMOS_OUT_OF);
+		return failable(call->traits->transfer(NULL, DYNAMOS_OUT_OF), -ENOMEM);
 	case CALLBACK_COMMIT:
 		call->traits->commit();
 		break;
@@ -113,7 +113,7 @@ int author_call(const struct edition *edition, enum callback callback)
 	if (!has_callback(call.traits, callback))
 		return 0;
 	init_completion(&call.done);
-	thread = kthread_create(author_thread, &call, "dynamos/%s", edition->def->name);
+	thread = failable(kthread_create(author_thread, &call, "dynamos/%s", edition->def->name), ERR_PTR(-ENOMEM));
 	/* No memory for a thread is no reason to leave out what has to be done. */
 	if (IS_ERR(thread))
 		return make_call(&call);

@@ -28,6 +28,14 @@ void request_reason(struct request *request, const char *format, ...)
 	va_end(args);
 }
 
+/* The sentence of whoever refused it; some can only say no. */
+const char *request_why(const struct request *request, int err)
+{
+	if (*request->reason)
+		return request->reason;
+	return err == -ENOMEM ? "no memory" : "it failed";
+}
+
 /* ------------------------------------------------------------------------------------------------------- words */
 
 /* Splits at blanks, in place. Return: number of words, or -EINVAL when there are too many or none. */

@@ -14,7 +14,7 @@
  *	author.c	calling what an edition's author wrote
  *	tripwire.c	what an edition's fault does; quarantine.c: editions that nobody may switch to
  *	lease.c		who looks after a subsystem, and what is done when nobody does any more
- *	enable.c	the parameter that keeps everything off
+ *	enable.c	the parameter that keeps everything off; fail.c: steps that are made to fail, for tests
  *	shadow.c	extra state of objects; parameter.c: parameters of editions
  *	sysfs.c, device.c, command.c, event.c, trace.c	what user space sees (docs/abi.md)
  *
@@ -148,6 +148,7 @@ struct lease {
 	unsigned int grace_ms, ttl_ms;
 	unsigned long due;			/* jiffies: when it is lost, or its grace is over */
 	bool expired;				/* that has been said; the baseline has not been reached */
+	unsigned long wait;			/* jiffies until that is tried again */
 	struct delayed_work work;
 };
 
@@ -210,6 +211,13 @@ extern struct mutex dynamos_lock;
 /* For everything that waits for grace periods. */
 extern struct workqueue_struct *dynamos_queue;
 
+/* What was refused, and must be done, is tried again for ever, ever less often. Return: in how many jiffies. */
+static inline unsigned long wait_longer(unsigned long *wait)
+{
+	*wait = clamp_t(unsigned long, *wait * 2, HZ, 30 * HZ);
+	return *wait;
+}
+
 /* Who is asking: a buffer for a refusal's sentence, and the pid for the events. */
 struct request {
 	pid_t by;
@@ -219,11 +227,13 @@ struct request {
 };
 
 __printf(2, 3) void request_reason(struct request *request, const char *format, ...);
+const char *request_why(const struct request *request, int err);
 
 /* registry.c */
 extern struct list_head subsystems;
-struct subsystem *subsystem_find(const char *name);
-struct edition *edition_find(struct subsystem *subsystem, const char *name);
+struct subsystem *subsystem_find(const char *name, struct request *request);
+struct edition *edition_find(struct subsystem *subsystem, const char *name, struct request *request);
+struct edition *edition_by_names(const char *subsystem_name, const char *name, struct request *request);
 bool name_is_valid(const char *name);
 
 static inline struct edition *active_edition(const struct subsystem *subsystem)
@@ -311,6 +321,11 @@ const char *lease_name(enum lease_state state);
 /* enable.c */
 bool is_enabled(void);
 
+/* fail.c: how a step is written that may fail; a test can make it fail. */
+bool step_fails(const char *function);
+
+#define failable(step, failure) (step_fails(__func__) ? (failure) : (step))
+
 /* switch.c */
 struct switch_options {
 	int mode;				/* of enum mode; MODES: whichever the editions allow */
@@ -321,6 +336,7 @@ struct switch_options {
 
 int switch_edition(const char *subsystem, const char *edition, const struct switch_options *options,
 		   struct request *request);
+int switch_unasked(const char *subsystem, const char *edition, pid_t by);
 int name_insiders(const char *subsystem, struct request *request);
 u32 edition_modes(const struct edition *edition);
 const char *mode_name(enum mode mode);
@@ -398,7 +414,7 @@ struct look {
 	struct insider insiders[LOOK_NAMES];
 };
 
-int places_update(struct subsystem *subsystem);
+int places_update(struct subsystem *subsystem, gfp_t gfp);
 void places_free(struct subsystem *subsystem);
 struct look *look_inside(struct subsystem *subsystem);
 void look_report(struct subsystem *subsystem, const struct look *look);

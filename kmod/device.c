@@ -134,7 +134,7 @@ static int device_open(struct inode *inode, struct file *file)
 {
 	struct reader *reader;
 
-	reader = kzalloc(sizeof(*reader), GFP_KERNEL);
+	reader = failable(kzalloc(sizeof(*reader), GFP_KERNEL), NULL);
 	if (!reader)
 		return -ENOMEM;
 	mutex_init(&reader->lock);
@@ -169,7 +169,7 @@ static struct miscdevice device = {
 
 int device_start(void)
 {
-	return misc_register(&device);
+	return failable(misc_register(&device), -ENOMEM);
 }
 
 void device_stop(void)

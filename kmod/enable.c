@@ -6,15 +6,12 @@
  * installed. Written to /sys/module/dynamos/parameters/enable later: everything goes to the original, and stays there.
  */
 #include <linux/kstrtox.h>
-#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
 #include "core.h"
-
-#define OFF_TIMEOUT_MS 1000
 
 static bool enabled = true;			/* written under kernel_param_lock() */
 
@@ -48,17 +45,12 @@ static bool next_to_switch(char name[DYNAMOS_NAME_MAX + 1])
 /* All that can; the first reason why one could not. */
 static int switch_all_off(void)
 {
-	struct switch_options options = { .mode = MODES, .timeout_ms = OFF_TIMEOUT_MS };
 	char name[DYNAMOS_NAME_MAX + 1] = "";
 	int first = 0;
 	int err;
 
 	while (next_to_switch(name)) {
-		struct request request = { .by = task_tgid_nr(current), .start_ns = ktime_get_ns() };
-
-		err = switch_edition(name, "original", &options, &request);
-		if (err)
-			event_refused(&request, err, "switch %s original", name);
+		err = switch_unasked(name, "original", task_tgid_nr(current));
 		first = first ?: err;
 	}
 	return first;

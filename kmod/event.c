@@ -76,7 +76,7 @@ void event_refused(const struct request *request, int err, const char *format, .
 	vscnprintf(command, sizeof(command), format, args);
 	va_end(args);
 	event_emit("refused", "by=%d errno=%d command=\"%s\" reason=\"%s\"",
-		   request->by, -err, command, request->reason);
+		   request->by, -err, command, request_why(request, err));
 }
 
 /* A thread may call itself anything; in an event it has no quotes and nothing that is not printable ASCII. */

@@ -103,7 +103,7 @@ static int function_add(struct subsystem *subsystem, struct dynamos_function *de
 		request_reason(request, "%s: belongs to a subsystem already", def->name);
 		return -EEXIST;
 	}
-	function = kzalloc(sizeof(*function), GFP_KERNEL);
+	function = failable(kzalloc(sizeof(*function), GFP_KERNEL), NULL);
 	if (!function)
 		return -ENOMEM;
 	function->subsystem = subsystem;
@@ -111,7 +111,7 @@ static int function_add(struct subsystem *subsystem, struct dynamos_function *de
 	function->backend = "waiting";
 	sysfs_init_function(function);
 
-	id = ida_alloc(&function_ids, GFP_KERNEL);
+	id = failable(ida_alloc(&function_ids, GFP_KERNEL), -ENOMEM);
 	if (id < 0) {
 		kobject_put(&function->kobj);
 		return id;
@@ -238,15 +238,14 @@ static void function_comes(struct function *function)
 	int err;
 
 	err = function_find(function, &request);
+	if (!err)
+		err = places_update(function->subsystem, GFP_KERNEL);
 	if (!err && function->subsystem->gated)
 		err = function_gate(function, &request);
-	if (err) {
+	if (err)
 		/* Its calls are not switched. The module is not to blame, and is loaded all the same. */
 		event_refused(&request, err, "load %s:%s", function->def->traits->home, function->def->name);
-		return;
-	}
-	places_update(function->subsystem);
-	if (function->subsystem->gated)
+	else if (function->subsystem->gated)
 		looking_start(function->subsystem);
 }
 
@@ -258,7 +257,7 @@ static void function_goes(struct function *function)
 	/* An edition may still call the original of one function from another. */
 	function->def->bind(0);
 	function_lose(function);
-	places_update(function->subsystem);
+	places_update(function->subsystem, GFP_KERNEL | __GFP_NOFAIL);
 	say_waiting(function);
 }
 
@@ -293,7 +292,7 @@ static struct notifier_block module_notifier = {
 
 int functions_start(void)
 {
-	return register_module_notifier(&module_notifier);
+	return failable(register_module_notifier(&module_notifier), -ENOMEM);
 }
 
 void functions_stop(void)

@@ -73,7 +73,7 @@ static int find_text(const struct dynamos_function *function, const char *suffix
 	int err;
 
 	snprintf(name, sizeof(name), "%s%s%s%s", home ?: "", home ? ":" : "", function->name, suffix);
-	err = register_kprobe(&probe);
+	err = failable(register_kprobe(&probe), -ENOMEM);
 	if (err)
 		return err;
 	*address = (unsigned long)probe.addr;
@@ -120,9 +120,9 @@ static int set_filters(struct gate *gate)
 {
 	int err;
 
-	err = ftrace_set_filter_ip(&gate->direct, gate->site, 0, 0);
+	err = failable(ftrace_set_filter_ip(&gate->direct, gate->site, 0, 0), -ENOMEM);
 	if (!err)
-		err = ftrace_set_filter_ip(&gate->ftrace, gate->site, 0, 0);
+		err = failable(ftrace_set_filter_ip(&gate->ftrace, gate->site, 0, 0), -ENOMEM);
 	if (!err && !site_is_entry(gate->site))
 		err = -EINVAL;
 	return err;
@@ -167,7 +167,7 @@ static struct gate *gate_find(struct dynamos_function *function, struct request 
 	err = deny_name(function->name, function->traits->home, request);
 	if (err)
 		return ERR_PTR(err);
-	gate = kzalloc(sizeof(*gate), GFP_KERNEL);
+	gate = failable(kzalloc(sizeof(*gate), GFP_KERNEL), NULL);
 	if (!gate)
 		return ERR_PTR(-ENOMEM);
 	gate->function = function;
@@ -193,11 +193,16 @@ static struct gate *gate_find(struct dynamos_function *function, struct request 
 struct gate *gate_create(struct dynamos_function *function, struct request *request)
 {
 	struct gate *gate = gate_find(function, request);
+	int err;
 
 	if (IS_ERR(gate))
 		return gate;
-	if (find_text(function, COLD, &gate->cold))
-		gate->cold = 0;
+	err = find_text(function, COLD, &gate->cold);
+	/* Most have none. Who would be in it must not be missed for want of memory. */
+	if (err == -ENOMEM) {
+		gate_destroy(gate);
+		return ERR_PTR(err);
+	}
 	function->bind(gate->site + MCOUNT_INSN_SIZE);
 	return gate;
 }
@@ -227,7 +232,7 @@ int gate_check(const char *name, const char *home, struct request *request)
 /* From a success on, the sysctl cannot be set to 0, which would take the gate out behind our back. */
 static int keep_if_patched(struct gate *gate, struct ftrace_ops *ops)
 {
-	if (!site_is_patched(gate->site))
+	if (!failable(site_is_patched(gate->site), false))
 		return -EAGAIN;
 	ops->flags |= FTRACE_OPS_FL_PERMANENT;
 	return 0;
@@ -238,7 +243,7 @@ static int install_direct(struct gate *gate)
 	unsigned long address = (unsigned long)gate->function->gate;
 	int err;
 
-	err = compat_register_direct(&gate->direct, address);
+	err = failable(compat_register_direct(&gate->direct, address), -ENOMEM);
 	if (err) {
 		/* 6.1 leaves these set when somebody else holds the entry, and would refuse the next attempt for it. */
 		gate->direct.func = NULL;
@@ -255,7 +260,7 @@ static int install_ftrace(struct gate *gate)
 {
 	int err;
 
-	err = register_ftrace_function(&gate->ftrace);
+	err = failable(register_ftrace_function(&gate->ftrace), -ENOMEM);
 	if (err)
 		return err;
 	err = keep_if_patched(gate, &gate->ftrace);

@@ -12,14 +12,10 @@
  * is made without that, like any other.
  */
 #include <linux/jiffies.h>
-#include <linux/ktime.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
 #include "core.h"
-
-#define LEASE_TIMEOUT_MS 1000
-#define LEASE_AGAIN (5 * HZ)
 
 const char *lease_name(enum lease_state state)
 {
@@ -64,11 +60,13 @@ static void lose(struct subsystem *subsystem, const char *why)
 static const char *expire(struct subsystem *subsystem)
 {
 	struct lease *lease = &subsystem->lease;
-	struct edition *baseline = edition_find(subsystem, lease->baseline);
+	struct edition *baseline = edition_find(subsystem, lease->baseline, NULL);
 
-	if (!lease->expired)
+	if (!lease->expired) {
 		event_emit("lease_expired", "subsystem=%s action=%s baseline=%s", subsystem->def->name,
 			   lease->hold ? "hold" : "baseline", lease->baseline);
+		lease->wait = 0;
+	}
 	lease->expired = true;
 	if (lease->hold) {
 		set_state(lease, LEASE_NONE);
@@ -83,23 +81,11 @@ static void baseline_was_tried(struct lease *lease, int err)
 	mutex_lock(&dynamos_lock);
 	if (lease->state == LEASE_LOST && lease->expired) {
 		if (err)
-			queue_delayed_work(dynamos_queue, &lease->work, LEASE_AGAIN);
+			queue_delayed_work(dynamos_queue, &lease->work, wait_longer(&lease->wait));
 		else
 			set_state(lease, LEASE_NONE);
 	}
 	mutex_unlock(&dynamos_lock);
-}
-
-static void go_to_baseline(struct subsystem *subsystem, const char *edition)
-{
-	struct switch_options options = { .mode = MODES, .timeout_ms = LEASE_TIMEOUT_MS };
-	struct request request = { .by = 0, .start_ns = ktime_get_ns() };
-	int err;
-
-	err = switch_edition(subsystem->def->name, edition, &options, &request);
-	if (err)
-		event_refused(&request, err, "switch %s %s", subsystem->def->name, edition);
-	baseline_was_tried(&subsystem->lease, err);
 }
 
 static void lease_work(struct work_struct *work)
@@ -124,7 +110,7 @@ static void lease_work(struct work_struct *work)
 	}
 	mutex_unlock(&dynamos_lock);
 	if (*baseline)
-		go_to_baseline(subsystem, baseline);
+		baseline_was_tried(lease, switch_unasked(subsystem->def->name, baseline, 0));
 }
 
 /* ---------------------------------------------------------------------------------------------------- from outside */
@@ -158,15 +144,6 @@ static void take(struct subsystem *subsystem, const struct lease_options *option
 			   options->baseline, options->grace_ms, options->ttl_ms, adopted);
 }
 
-static struct subsystem *find(const char *name, struct request *request)
-{
-	struct subsystem *subsystem = subsystem_find(name);
-
-	if (!subsystem)
-		request_reason(request, "there is no subsystem %s", name);
-	return subsystem;
-}
-
 static int check_holder(const struct lease *lease, struct request *request)
 {
 	if (lease->state != LEASE_HELD || lease->holder == request->file)
@@ -189,13 +166,11 @@ int lease_take(const char *subsystem_name, const struct lease_options *options, 
 	int err = -ENOENT;
 
 	mutex_lock(&dynamos_lock);
-	subsystem = find(subsystem_name, request);
+	subsystem = subsystem_find(subsystem_name, request);
 	if (subsystem)
 		err = check_holder(&subsystem->lease, request);
-	if (!err && !edition_find(subsystem, options->baseline)) {
-		request_reason(request, "subsystem %s has no edition %s", subsystem_name, options->baseline);
+	if (!err && !edition_find(subsystem, options->baseline, request))
 		err = -ENXIO;
-	}
 	if (!err)
 		take(subsystem, options, request);
 	mutex_unlock(&dynamos_lock);
@@ -209,7 +184,7 @@ int lease_release(const char *subsystem_name, struct request *request)
 	int err = -ENOENT;
 
 	mutex_lock(&dynamos_lock);
-	subsystem = find(subsystem_name, request);
+	subsystem = subsystem_find(subsystem_name, request);
 	if (subsystem)
 		err = check_holder(&subsystem->lease, request);
 	if (!err && subsystem->lease.state != LEASE_NONE) {

@@ -16,7 +16,7 @@ struct workqueue_struct *dynamos_queue;
 
 static int queue_start(void)
 {
-	dynamos_queue = alloc_workqueue("dynamos", WQ_UNBOUND, 0);
+	dynamos_queue = failable(alloc_workqueue("dynamos", WQ_UNBOUND, 0), NULL);
 	return dynamos_queue ? 0 : -ENOMEM;
 }
 

@@ -85,7 +85,7 @@ static struct record *record_find(const struct bucket *bucket, const void *objec
 /* In any context; fails without memory. */
 static struct record *record_new(gfp_t gfp)
 {
-	return kzalloc(sizeof(struct record), gfp | __GFP_NOWARN);
+	return failable(kzalloc(sizeof(struct record), gfp | __GFP_NOWARN), NULL);
 }
 
 /* Caller holds the bucket's lock. */
@@ -125,10 +125,10 @@ static int transfer(const struct objects *objects, void *object)
 {
 	int err;
 
-	err = objects->leave ? objects->leave(object, DYNAMOS_OUT_OF) : 0;
+	err = objects->leave ? failable(objects->leave(object, DYNAMOS_OUT_OF), -ENOMEM) : 0;
 	if (err)
 		return err;
-	err = objects->enter ? objects->enter(object, DYNAMOS_INTO) : 0;
+	err = objects->enter ? failable(objects->enter(object, DYNAMOS_INTO), -ENOMEM) : 0;
 	if (err && objects->leave)
 		objects->leave(object, DYNAMOS_INTO);
 	return err;
@@ -413,7 +413,7 @@ int objects_prepare(struct subsystem *subsystem)
 	lockdep_assert_held(&dynamos_lock);
 	if (objects)
 		return 0;
-	objects = kvzalloc(sizeof(*objects), GFP_KERNEL);
+	objects = failable(kvzalloc(sizeof(*objects), GFP_KERNEL), NULL);
 	if (!objects)
 		return -ENOMEM;
 	for (i = 0; i < ARRAY_SIZE(objects->buckets); i++)

@@ -86,7 +86,6 @@ static int set_value(struct edition *edition, const char *name, const char *valu
  */
 int parameter_set(const char *subsystem_name, const char *edition_name, char *assignment, struct request *request)
 {
-	struct subsystem *subsystem;
 	struct edition *edition;
 	char *value = assignment;
 	char *name;
@@ -98,17 +97,8 @@ int parameter_set(const char *subsystem_name, const char *edition_name, char *as
 		return -EINVAL;
 	}
 	mutex_lock(&dynamos_lock);
-	subsystem = subsystem_find(subsystem_name);
-	edition = subsystem ? edition_find(subsystem, edition_name) : NULL;
-	if (!subsystem) {
-		request_reason(request, "there is no subsystem %s", subsystem_name);
-		err = -ENOENT;
-	} else if (!edition) {
-		request_reason(request, "subsystem %s has no edition %s", subsystem_name, edition_name);
-		err = -ENXIO;
-	} else {
-		err = set_value(edition, name, value, request);
-	}
+	edition = edition_by_names(subsystem_name, edition_name, request);
+	err = IS_ERR(edition) ? PTR_ERR(edition) : set_value(edition, name, value, request);
 	mutex_unlock(&dynamos_lock);
 	return err;
 }
@@ -146,7 +136,7 @@ static int file_add(struct parameters *parameters, struct module *owner, const s
 	file->attribute.show = value_show;
 	file->param = param;
 	file->owner = owner;
-	return sysfs_create_file(&parameters->kobj, &file->attribute.attr);
+	return failable(sysfs_create_file(&parameters->kobj, &file->attribute.attr), -ENOMEM);
 }
 
 static int files_add(struct parameters *parameters, struct module *owner)
@@ -176,12 +166,12 @@ int parameters_show(struct edition *edition)
 	/* The original is the kernel's: its module has nothing to set. */
 	if (!owner->num_kp || edition == edition->subsystem->original)
 		return 0;
-	parameters = kzalloc(struct_size(parameters, files, owner->num_kp), GFP_KERNEL);
+	parameters = failable(kzalloc(struct_size(parameters, files, owner->num_kp), GFP_KERNEL), NULL);
 	if (!parameters)
 		return -ENOMEM;
 	kobject_init(&parameters->kobj, &parameters_type);
 	edition->parameters_dir = &parameters->kobj;
-	err = kobject_add(&parameters->kobj, &edition->kobj, "parameters");
+	err = failable(kobject_add(&parameters->kobj, &edition->kobj, "parameters"), -ENOMEM);
 	return err ?: files_add(parameters, owner);
 }
 

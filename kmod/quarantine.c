@@ -11,23 +11,6 @@ const char *why_name(enum why why)
 	return names[why];
 }
 
-static struct edition *find(const char *subsystem_name, const char *edition_name, struct request *request, int *err)
-{
-	struct subsystem *subsystem = subsystem_find(subsystem_name);
-	struct edition *edition;
-
-	if (!subsystem) {
-		request_reason(request, "there is no subsystem %s", subsystem_name);
-		*err = -ENOENT;
-		return NULL;
-	}
-	edition = edition_find(subsystem, edition_name);
-	*err = edition ? 0 : -ENXIO;
-	if (!edition)
-		request_reason(request, "subsystem %s has no edition %s", subsystem_name, edition_name);
-	return edition;
-}
-
 static void say_quarantined(const struct edition *edition, pid_t by)
 {
 	event_emit("quarantined", "subsystem=%s edition=%s why=%s by=%d", edition->subsystem->def->name,
@@ -38,15 +21,14 @@ static void say_quarantined(const struct edition *edition, pid_t by)
 static int take_calls_away(const char *subsystem, const char *edition_name, struct request *request)
 {
 	struct switch_options options = { .mode = MODES, .timeout_ms = QUARANTINE_TIMEOUT_MS };
-	struct request ignored;
 	struct edition *edition;
-	int err, gone;
+	int err;
 
 	err = switch_edition(subsystem, "original", &options, request);
 	mutex_lock(&dynamos_lock);
 	/* It may have been unloaded meanwhile, or have faulted. */
-	edition = find(subsystem, edition_name, &ignored, &gone);
-	if (edition && edition->quarantine == WHY_COMMAND) {
+	edition = edition_by_names(subsystem, edition_name, NULL);
+	if (!IS_ERR(edition) && edition->quarantine == WHY_COMMAND) {
 		if (err)
 			WRITE_ONCE(edition->quarantine, WHY_NOT);
 		else
@@ -69,14 +51,16 @@ int quarantine_edition(const char *subsystem, const char *edition_name, struct r
 {
 	struct edition *edition;
 	bool callable = false;
-	int err;
+	int err = 0;
 
 	mutex_lock(&dynamos_lock);
-	edition = find(subsystem, edition_name, request, &err);
-	if (edition && edition == edition->subsystem->original) {
+	edition = edition_by_names(subsystem, edition_name, request);
+	if (IS_ERR(edition)) {
+		err = PTR_ERR(edition);
+	} else if (edition == edition->subsystem->original) {
 		request_reason(request, "the original cannot be put in quarantine");
 		err = -EINVAL;
-	} else if (edition && !edition->quarantine) {
+	} else if (!edition->quarantine) {
 		WRITE_ONCE(edition->quarantine, WHY_COMMAND);
 		callable = edition_can_be_called(edition);
 		if (!callable)
@@ -90,15 +74,14 @@ int quarantine_edition(const char *subsystem, const char *edition_name, struct r
 int clear_edition(const char *subsystem, const char *edition_name, struct request *request)
 {
 	struct edition *edition;
-	int err;
 
 	mutex_lock(&dynamos_lock);
-	edition = find(subsystem, edition_name, request, &err);
-	if (edition && edition->quarantine) {
+	edition = edition_by_names(subsystem, edition_name, request);
+	if (!IS_ERR(edition) && edition->quarantine) {
 		trip_reset(edition);
 		WRITE_ONCE(edition->quarantine, WHY_NOT);
 		event_emit("cleared", "subsystem=%s edition=%s by=%d", subsystem, edition_name, request->by);
 	}
 	mutex_unlock(&dynamos_lock);
-	return err;
+	return PTR_ERR_OR_ZERO(edition);
 }

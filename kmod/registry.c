@@ -18,7 +18,8 @@
 DEFINE_MUTEX(dynamos_lock);
 LIST_HEAD(subsystems);			/* of struct subsystem; dynamos_lock, and the tripwire reads it by RCU */
 
-struct subsystem *subsystem_find(const char *name)
+/* @request: who asks, and is told when there is none; NULL: nobody. */
+struct subsystem *subsystem_find(const char *name, struct request *request)
 {
 	struct subsystem *subsystem;
 
@@ -26,10 +27,13 @@ struct subsystem *subsystem_find(const char *name)
 	list_for_each_entry(subsystem, &subsystems, list)
 		if (!strcmp(subsystem->def->name, name))
 			return subsystem;
+	if (request)
+		request_reason(request, "there is no subsystem %s", name);
 	return NULL;
 }
 
-struct edition *edition_find(struct subsystem *subsystem, const char *name)
+/* The same. */
+struct edition *edition_find(struct subsystem *subsystem, const char *name, struct request *request)
 {
 	struct edition *edition;
 
@@ -37,7 +41,19 @@ struct edition *edition_find(struct subsystem *subsystem, const char *name)
 	list_for_each_entry(edition, &subsystem->editions, list)
 		if (!strcmp(edition->def->name, name))
 			return edition;
+	if (request)
+		request_reason(request, "subsystem %s has no edition %s", subsystem->def->name, name);
 	return NULL;
+}
+
+/* Return: the edition, or an error pointer: -ENOENT no such subsystem, -ENXIO it has no such edition. */
+struct edition *edition_by_names(const char *subsystem_name, const char *name, struct request *request)
+{
+	struct subsystem *subsystem = subsystem_find(subsystem_name, request);
+
+	if (!subsystem)
+		return ERR_PTR(-ENOENT);
+	return edition_find(subsystem, name, request) ?: ERR_PTR(-ENXIO);
 }
 
 bool name_is_valid(const char *name)
@@ -56,7 +72,7 @@ static struct edition *edition_create(struct subsystem *subsystem, struct dynamo
 {
 	struct edition *edition;
 
-	edition = kzalloc(sizeof(*edition), GFP_KERNEL);
+	edition = failable(kzalloc(sizeof(*edition), GFP_KERNEL), NULL);
 	if (!edition)
 		return NULL;
 	edition->def = def;
@@ -129,7 +145,7 @@ static int edition_check(struct subsystem *subsystem, const struct dynamos_editi
 		request_reason(request, "an edition cannot be named %s: a file of sysfs is", def->name);
 		return -EINVAL;
 	}
-	if (edition_find(subsystem, def->name)) {
+	if (edition_find(subsystem, def->name, NULL)) {
 		request_reason(request, "%s has an edition %s already", subsystem->def->name, def->name);
 		return -EEXIST;
 	}
@@ -141,7 +157,7 @@ static int edition_show(struct edition *edition, struct request *request)
 	struct subsystem *subsystem = edition->subsystem;
 	int err;
 
-	err = places_update(subsystem);
+	err = places_update(subsystem, GFP_KERNEL);
 	if (!err)
 		err = sysfs_add_edition(edition);
 	if (!err && !subsystem->gated)
@@ -183,7 +199,7 @@ static int edition_add(struct dynamos_edition *def, struct request *request)
 		sysfs_remove_edition(edition);
 		edition_route(def, true);
 		edition_unpublish(edition);
-		places_update(subsystem);
+		places_update(subsystem, GFP_KERNEL | __GFP_NOFAIL);
 		/* Calls that end objects have been looking at the list. */
 		synchronize_rcu();
 		kobject_put(&edition->kobj);
@@ -223,7 +239,7 @@ static void keep_text_of_original(struct subsystem *subsystem)
 
 static void log_refusal(const char *what, const char *name, const struct request *request, int err)
 {
-	pr_err("dynamos: %s %s: %s (%d)\n", what, name, request->reason, err);
+	pr_err("dynamos: %s %s: %s (%d)\n", what, name, request_why(request, err), err);
 }
 
 int dynamos_register_edition(struct dynamos_edition *edition)
@@ -262,7 +278,7 @@ void dynamos_unregister_edition(struct dynamos_edition *def)
 	edition_route(def, true);
 	if (is_last_edition(subsystem))
 		gates_remove(subsystem);
-	places_update(subsystem);
+	places_update(subsystem, GFP_KERNEL | __GFP_NOFAIL);
 	event_emit("unloaded", "subsystem=%s edition=%s module=%s",
 		   subsystem->def->name, def->name, module_name(def->owner));
 	mutex_unlock(&dynamos_lock);
@@ -283,7 +299,7 @@ static struct subsystem *subsystem_create(struct dynamos_subsystem *def)
 {
 	struct subsystem *subsystem;
 
-	subsystem = kzalloc(sizeof(*subsystem), GFP_KERNEL);
+	subsystem = failable(kzalloc(sizeof(*subsystem), GFP_KERNEL), NULL);
 	if (!subsystem)
 		return NULL;
 	subsystem->def = def;
@@ -353,15 +369,34 @@ static int subsystem_add(struct subsystem *subsystem, struct request *request)
 		request_reason(request, "malformed name");
 		return -EINVAL;
 	}
-	if (subsystem_find(subsystem->def->name)) {
+	if (subsystem_find(subsystem->def->name, NULL)) {
 		request_reason(request, "there is a subsystem %s already", subsystem->def->name);
 		return -EEXIST;
 	}
 	err = functions_add(subsystem, request);
 	if (!err)
-		err = places_update(subsystem);
+		err = places_update(subsystem, GFP_KERNEL);
 	if (!err)
 		err = subsystem_show(subsystem);
+	return err;
+}
+
+static int subsystem_register(struct subsystem *subsystem, struct request *request)
+{
+	int err;
+
+	mutex_lock(&dynamos_lock);
+	err = check_enabled(request);
+	if (!err)
+		err = subsystem_add(subsystem, request);
+	if (!err) {
+		subsystem->def->core = subsystem;
+		list_add_tail_rcu(&subsystem->list, &subsystems);
+		event_emit("registered", "subsystem=%s", subsystem->def->name);
+	}
+	mutex_unlock(&dynamos_lock);
+	if (err)
+		subsystem_destroy(subsystem);
 	return err;
 }
 
@@ -372,23 +407,11 @@ int dynamos_register_subsystem(struct dynamos_subsystem *def)
 	int err;
 
 	subsystem = subsystem_create(def);
-	if (!subsystem)
-		return -ENOMEM;
-	mutex_lock(&dynamos_lock);
-	err = check_enabled(&request);
-	if (!err)
-		err = subsystem_add(subsystem, &request);
-	if (!err) {
-		def->core = subsystem;
-		list_add_tail_rcu(&subsystem->list, &subsystems);
-		event_emit("registered", "subsystem=%s", def->name);
-	}
-	mutex_unlock(&dynamos_lock);
+	err = subsystem ? subsystem_register(subsystem, &request) : -ENOMEM;
 	if (!err)
 		return 0;
 	log_refusal("subsystem", def->name, &request, err);
 	event_refused(&request, err, "load %s", def->name);
-	subsystem_destroy(subsystem);
 	return err;
 }
 EXPORT_SYMBOL_GPL(dynamos_register_subsystem);

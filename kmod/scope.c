@@ -108,7 +108,7 @@ static int cgroup_scope_parse(struct scope *scope, const char *value, const stru
 		request_reason(request, "a cgroup's path begins with a slash, at the root of cgroup v2");
 		return -EINVAL;
 	}
-	cgroup = cgroup_get_from_path(value);
+	cgroup = failable(cgroup_get_from_path(value), ERR_PTR(-ENOMEM));
 	if (IS_ERR(cgroup)) {
 		request_reason(request, "there is no cgroup %.64s", value);
 		return -ESRCH;
@@ -139,7 +139,7 @@ static int share_parse(struct scope *scope, const char *value, const struct edit
 		request_reason(request, "%.64s is not a share like 1/100, down to 1/%d", value, SHARE_MOST);
 		return -EINVAL;
 	}
-	scope->turns = alloc_percpu(u32);
+	scope->turns = failable(alloc_percpu(u32), NULL);
 	return scope->turns ? 0 : -ENOMEM;
 }
 
@@ -239,7 +239,7 @@ struct scope *scope_create(const char *text, const struct edition *edition, stru
 		request_reason(request, "%.64s is not a scope: cpus:, task:, cgroup:, share: or handler", text);
 		return ERR_PTR(-EINVAL);
 	}
-	scope = kzalloc(sizeof(*scope), GFP_KERNEL);
+	scope = failable(kzalloc(sizeof(*scope), GFP_KERNEL), NULL);
 	if (!scope)
 		return ERR_PTR(-ENOMEM);
 	scope->kind = kind;

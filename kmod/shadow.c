@@ -17,7 +17,7 @@ void *dynamos_shadow_attach(struct dynamos_edition *def, void *object, size_t si
 {
 	/* From now on each death of an object is looked at for it. */
 	WRITE_ONCE(def->has_shadows, true);
-	return klp_shadow_get_or_alloc(object, shadow_id(def), size, gfp, NULL, NULL);
+	return failable(klp_shadow_get_or_alloc(object, shadow_id(def), size, gfp, NULL, NULL), NULL);
 }
 EXPORT_SYMBOL_GPL(dynamos_shadow_attach);
 

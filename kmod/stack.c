@@ -114,6 +114,15 @@ static unsigned int places_needed(const struct subsystem *subsystem)
 	return functions * (3 + editions);
 }
 
+static struct places *places_create(unsigned int count, gfp_t gfp)
+{
+	size_t size = struct_size_t(struct places, places, count);
+
+	if (gfp & __GFP_NOFAIL)
+		return kvzalloc(size, gfp);
+	return failable(kvzalloc(size, gfp), NULL);
+}
+
 static int place_compare(const void *one, const void *other)
 {
 	const struct place *a = one, *b = other;
@@ -126,18 +135,19 @@ static int place_compare(const void *one, const void *other)
 /**
  * places_update() - find out anew where a subsystem's text is
  * @subsystem: the subsystem
+ * @gfp: GFP_KERNEL; with __GFP_NOFAIL where something has gone, which cannot be undone
  *
  * To be called whenever a function or an edition has come or gone. Return: 0, or -ENOMEM; then what was known before
- * is still known, which is wrong about what has changed.
+ * is still known, which is wrong about what has come.
  */
-int places_update(struct subsystem *subsystem)
+int places_update(struct subsystem *subsystem, gfp_t gfp)
 {
 	struct places *places, *old;
 	struct function *function;
 	struct edition *edition;
 
 	lockdep_assert_held(&dynamos_lock);
-	places = kzalloc(struct_size(places, places, places_needed(subsystem)), GFP_KERNEL);
+	places = places_create(places_needed(subsystem), gfp);
 	if (!places)
 		return -ENOMEM;
 	list_for_each_entry(function, &subsystem->functions, list)
@@ -148,7 +158,7 @@ int places_update(struct subsystem *subsystem)
 
 	old = rcu_replace_pointer(subsystem->places, places, lockdep_is_held(&dynamos_lock));
 	if (old)
-		kfree_rcu(old, rcu);
+		kvfree_rcu(old, rcu);
 	return 0;
 }
 
@@ -158,7 +168,7 @@ void places_free(struct subsystem *subsystem)
 
 	old = rcu_replace_pointer(subsystem->places, NULL, true);
 	if (old)
-		kfree_rcu(old, rcu);
+		kvfree_rcu(old, rcu);
 }
 
 static const struct place *place_of(const struct places *places, unsigned long address)
@@ -339,7 +349,7 @@ struct look *look_inside(struct subsystem *subsystem)
 
 	lockdep_assert_held(&dynamos_lock);
 	looker.places = rcu_dereference_protected(subsystem->places, lockdep_is_held(&dynamos_lock));
-	looker.look = kzalloc(sizeof(*looker.look), GFP_KERNEL);
+	looker.look = failable(kzalloc(sizeof(*looker.look), GFP_KERNEL), NULL);
 	if (!looker.look)
 		return NULL;
 	stop_machine(look_stopped, &looker, NULL);

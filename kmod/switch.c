@@ -145,11 +145,9 @@ static int check(struct transaction *transaction, const char *edition_name)
 	struct subsystem *subsystem = transaction->subsystem;
 	struct request *request = transaction->request;
 
-	transaction->to = edition_find(subsystem, edition_name);
-	if (!transaction->to) {
-		request_reason(request, "subsystem %s has no edition %s", subsystem->def->name, edition_name);
+	transaction->to = edition_find(subsystem, edition_name, request);
+	if (!transaction->to)
 		return -ENXIO;
-	}
 	if (transaction->to->quarantine) {
 		request_reason(request, "edition %s is in quarantine (%s)", edition_name,
 			       why_name(transaction->to->quarantine));
@@ -185,7 +183,7 @@ static int edition_hold(struct transaction *transaction)
 	to->wanted = true;
 	if (to->held || to == transaction->subsystem->original)
 		return 0;
-	if (!try_module_get(to->def->owner)) {
+	if (!failable(try_module_get(to->def->owner), false)) {
 		to->wanted = false;
 		request_reason(transaction->request, "the module of edition %s is being removed", to->def->name);
 		return -ENODEV;
@@ -805,9 +803,9 @@ static struct subsystem *subsystem_pin(const char *name, struct request *request
 	struct subsystem *subsystem;
 
 	mutex_lock(&dynamos_lock);
-	subsystem = subsystem_find(name);
-	if (!subsystem || !try_module_get(subsystem->def->owner)) {
-		request_reason(request, "there is no subsystem %s", name);
+	subsystem = subsystem_find(name, request);
+	if (subsystem && !failable(try_module_get(subsystem->def->owner), false)) {
+		request_reason(request, "the module of subsystem %s is being removed", name);
 		subsystem = NULL;
 	}
 	mutex_unlock(&dynamos_lock);
@@ -850,6 +848,28 @@ int switch_edition(const char *subsystem_name, const char *edition_name, const s
 	return err > 0 ? 0 : err;
 }
 
+#define UNASKED_TIMEOUT_MS 1000
+
+/**
+ * switch_unasked() - a switch that no command asks for; if it is refused, an event says so
+ * @subsystem: name of the subsystem
+ * @edition: name of the edition
+ * @by: whose doing it is; 0: the module's own
+ *
+ * Return: as switch_edition().
+ */
+int switch_unasked(const char *subsystem, const char *edition, pid_t by)
+{
+	struct switch_options options = { .mode = MODES, .timeout_ms = UNASKED_TIMEOUT_MS };
+	struct request request = { .by = by, .start_ns = ktime_get_ns() };
+	int err;
+
+	err = switch_edition(subsystem, edition, &options, &request);
+	if (err)
+		event_refused(&request, err, "switch %s %s", subsystem, edition);
+	return err;
+}
+
 /**
  * name_insiders() - one event for each thread that is in one of a subsystem's functions
  * @subsystem_name: name of the subsystem
@@ -864,9 +884,8 @@ int name_insiders(const char *subsystem_name, struct request *request)
 	int err = -ENODEV;
 
 	mutex_lock(&dynamos_lock);
-	subsystem = subsystem_find(subsystem_name);
+	subsystem = subsystem_find(subsystem_name, request);
 	if (!subsystem) {
-		request_reason(request, "there is no subsystem %s", subsystem_name);
 		err = -ENOENT;
 	} else if (!subsystem->gated) {
 		request_reason(request, "%s has no edition to switch to, and so no gate", subsystem_name);

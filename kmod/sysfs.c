@@ -353,12 +353,12 @@ static int counter_add(struct edition *edition, const struct dynamos_replacement
 	struct counter *counter;
 	int err;
 
-	counter = kzalloc(sizeof(*counter), GFP_KERNEL);
+	counter = failable(kzalloc(sizeof(*counter), GFP_KERNEL), NULL);
 	if (!counter)
 		return -ENOMEM;
 	counter->replacement = replacement;
 	kobject_init(&counter->kobj, &counter_type);
-	err = kobject_add(&counter->kobj, &function->kobj, "%s", edition->def->name);
+	err = failable(kobject_add(&counter->kobj, &function->kobj, "%s", edition->def->name), -ENOMEM);
 	if (err) {
 		kobject_put(&counter->kobj);
 		return err;
@@ -418,11 +418,11 @@ int sysfs_add_subsystem(struct subsystem *subsystem)
 {
 	int err;
 
-	err = kobject_add(&subsystem->kobj, root, "%s", subsystem->def->name);
+	err = failable(kobject_add(&subsystem->kobj, root, "%s", subsystem->def->name), -ENOMEM);
 	if (err)
 		return err;
-	subsystem->editions_dir = kobject_create_and_add("editions", &subsystem->kobj);
-	subsystem->functions_dir = kobject_create_and_add("functions", &subsystem->kobj);
+	subsystem->editions_dir = failable(kobject_create_and_add("editions", &subsystem->kobj), NULL);
+	subsystem->functions_dir = failable(kobject_create_and_add("functions", &subsystem->kobj), NULL);
 	return subsystem->editions_dir && subsystem->functions_dir ? 0 : -ENOMEM;
 }
 
@@ -436,7 +436,9 @@ void sysfs_remove_subsystem(struct subsystem *subsystem)
 
 int sysfs_add_function(struct function *function)
 {
-	return kobject_add(&function->kobj, function->subsystem->functions_dir, "%s", function->def->name);
+	struct kobject *dir = function->subsystem->functions_dir;
+
+	return failable(kobject_add(&function->kobj, dir, "%s", function->def->name), -ENOMEM);
 }
 
 void sysfs_remove_function(struct function *function)
@@ -447,9 +449,10 @@ void sysfs_remove_function(struct function *function)
 /* The caller undoes what failed half-way with sysfs_remove_edition(). */
 int sysfs_add_edition(struct edition *edition)
 {
+	struct kobject *dir = edition->subsystem->editions_dir;
 	int err;
 
-	err = kobject_add(&edition->kobj, edition->subsystem->editions_dir, "%s", edition->def->name);
+	err = failable(kobject_add(&edition->kobj, dir, "%s", edition->def->name), -ENOMEM);
 	if (!err)
 		err = counters_add(edition);
 	if (!err)
@@ -475,10 +478,10 @@ int sysfs_start(void)
 {
 	int err;
 
-	root = kobject_create_and_add("dynamos", kernel_kobj);
+	root = failable(kobject_create_and_add("dynamos", kernel_kobj), NULL);
 	if (!root)
 		return -ENOMEM;
-	err = sysfs_create_file(root, &version_attribute.attr);
+	err = failable(sysfs_create_file(root, &version_attribute.attr), -ENOMEM);
 	if (err)
 		kobject_put(root);
 	return err;

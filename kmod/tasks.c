@@ -167,13 +167,18 @@ static void probes_detach(int count)
 	tracepoint_synchronize_unregister();
 }
 
+static int probe_attach(int i)
+{
+	return failable(tracepoint_probe_register(probes[i].point, probes[i].probe, NULL), -ENOMEM);
+}
+
 static int probes_attach(void)
 {
 	int err;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
-		err = probes[i].point ? tracepoint_probe_register(probes[i].point, probes[i].probe, NULL) : -ENOENT;
+		err = probes[i].point ? probe_attach(i) : -ENOENT;
 		if (err) {
 			probes_detach(i);
 			return err;
@@ -237,12 +242,12 @@ struct tasks *tasks_create(pid_t pid, const struct subsystem *subsystem, int *er
 
 	lockdep_assert_held(&dynamos_lock);
 	*err = -ENOMEM;
-	tasks = kzalloc(sizeof(*tasks), GFP_KERNEL);
+	tasks = failable(kzalloc(sizeof(*tasks), GFP_KERNEL), NULL);
 	if (!tasks)
 		return NULL;
 	INIT_LIST_HEAD(&tasks->list);
 	strscpy(tasks->subsystem, subsystem->def->name, sizeof(tasks->subsystem));
-	tasks->array = kvcalloc(DYNAMOS_TASKS, sizeof(*tasks->array), GFP_KERNEL);
+	tasks->array = failable(kvcalloc(DYNAMOS_TASKS, sizeof(*tasks->array), GFP_KERNEL), NULL);
 	if (!tasks->array)
 		goto fail;
 	*err = sets ? 0 : probes_attach();

@@ -18,7 +18,6 @@
 #include <linux/irq_work.h>
 #include <linux/kallsyms.h>
 #include <linux/kdebug.h>
-#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/notifier.h>
@@ -31,10 +30,6 @@
 
 /* As deep as a stack is looked at. */
 #define TRIP_DEPTH 96
-
-#define RESCUE_TIMEOUT_MS 1000
-#define RESCUE_AGAIN_MIN HZ
-#define RESCUE_AGAIN_MAX (30 * HZ)
 
 enum wire { WIRE_OFF, WIRE_OOPS, WIRE_WARN };
 
@@ -241,26 +236,12 @@ static bool tell_all(struct subsystem *subsystem)
 	return callable;
 }
 
-static int go_to_original(const char *subsystem)
-{
-	struct switch_options options = { .mode = MODES, .timeout_ms = RESCUE_TIMEOUT_MS };
-	struct request request = { .by = 0, .start_ns = ktime_get_ns() };
-	int err;
-
-	err = switch_edition(subsystem, "original", &options, &request);
-	if (err)
-		event_refused(&request, err, "switch %s original", subsystem);
-	return err;
-}
-
 static void rescue_work(struct work_struct *work)
 {
 	struct subsystem *subsystem = container_of(to_delayed_work(work), struct subsystem, rescue);
 
-	if (tell_all(subsystem) && go_to_original(subsystem->def->name)) {
-		subsystem->rescue_wait = clamp_t(unsigned long, subsystem->rescue_wait * 2, RESCUE_AGAIN_MIN,
-						 RESCUE_AGAIN_MAX);
-		queue_delayed_work(dynamos_queue, &subsystem->rescue, subsystem->rescue_wait);
+	if (tell_all(subsystem) && switch_unasked(subsystem->def->name, "original", 0)) {
+		queue_delayed_work(dynamos_queue, &subsystem->rescue, wait_longer(&subsystem->rescue_wait));
 		return;
 	}
 	subsystem->rescue_wait = 0;
@@ -291,10 +272,10 @@ int tripwire_start(void)
 	int err;
 
 	init_irq_work(&trip_irq, trip_irq_work);
-	err = register_trace_error_report_end(warns, NULL);
+	err = failable(register_trace_error_report_end(warns, NULL), -ENOMEM);
 	if (err)
 		return err;
-	err = register_die_notifier(&die_notifier);
+	err = failable(register_die_notifier(&die_notifier), -ENOMEM);
 	if (err) {
 		unregister_trace_error_report_end(warns, NULL);
 		tracepoint_synchronize_unregister();
