@@ -302,6 +302,7 @@ struct lease_options {
 };
 
 void lease_init(struct subsystem *subsystem);
+void lease_end(struct subsystem *subsystem);
 void lease_cancel(struct subsystem *subsystem);
 int lease_take(const char *subsystem, const struct lease_options *options, struct request *request);
 int lease_release(const char *subsystem, struct request *request);
