@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import mmap
 import os
 import subprocess
@@ -112,13 +113,17 @@ def insert(name: str, parameters: str = "") -> None:
     Raises:
         OSError: what the module's init, or the loader, answered.
     """
-    folder = Path("/lib/modules", os.uname().release, "updates")
-    path = next(folder.rglob(f"{name}.ko"))
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(_module_file(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
         check(libc.syscall(_SYS_FINIT_MODULE, fd, parameters.encode(), 0), f"loading {name}")
     finally:
         os.close(fd)
+
+
+@functools.cache
+def _module_file(name: str) -> Path:
+    folder = Path("/lib/modules", os.uname().release, "updates")
+    return next(folder.rglob(f"{name}.ko"))
 
 
 def remove(name: str) -> None:
@@ -150,14 +155,17 @@ def load_all(names: tuple[str, ...] = MODULES) -> None:
             insert(name)
 
 
-def unload_all() -> None:
-    """Unload all of our modules, those of the self-test too, from whatever state they are in."""
+def unload_all(*, but: frozenset[str] = frozenset()) -> None:
+    """Unload all of our modules, those of the self-test too, from whatever state they are in.
+
+    Those named in ``but`` stay.
+    """
     let_callers_go()
     for subsystem in _folders(_SYSFS):
         with suppress(OSError):
             Path("/dev/dynamos").write_text(f"switch {subsystem} original timeout_ms=60000")
     _disable_livepatch()
-    for name in sorted(loaded(), key=_when_to_go):
+    for name in sorted(set(loaded()) - but, key=_when_to_go):
         remove_when_free(name)
 
 
