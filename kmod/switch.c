@@ -35,6 +35,7 @@ struct transaction {
 	enum mode mode;
 	bool holds;			/* the reference to the module of `to` was taken by this transaction */
 	bool urgent;			/* plainly to the original: comes before everything else */
+	bool undoes;			/* to the active one, on the way to the original, whatever is wrong with it */
 	unsigned int overtaken;		/* as the subsystem had it when this began */
 };
 
@@ -150,12 +151,12 @@ static int check(struct transaction *transaction, const char *edition_name)
 		request_reason(request, "subsystem %s has no edition %s", subsystem->def->name, edition_name);
 		return -ENXIO;
 	}
-	if (transaction->to->quarantine) {
+	if (transaction->to->quarantine && !transaction->undoes) {
 		request_reason(request, "edition %s is in quarantine (%s)", edition_name,
 			       why_name(transaction->to->quarantine));
 		return -ENOTRECOVERABLE;
 	}
-	if (!is_enabled() && transaction->to != subsystem->original) {
+	if (!is_enabled() && transaction->to != subsystem->original && !transaction->undoes) {
 		request_reason(request, "the module is switched off (parameter enable)");
 		return -EPERM;
 	}
@@ -307,7 +308,7 @@ static int still_wanted(const struct transaction *transaction)
 	const struct subsystem *subsystem = transaction->subsystem;
 	const struct edition *to = transaction->to;
 
-	if (to->quarantine) {
+	if (to->quarantine && !transaction->undoes) {
 		request_reason(transaction->request, "edition %s was put in quarantine meanwhile (%s)", to->def->name,
 			       why_name(to->quarantine));
 		return -ECANCELED;
@@ -720,7 +721,7 @@ static int perform(struct transaction *transaction)
 	return err;
 }
 
-static int switch_locked(struct transaction *transaction, const char *edition_name)
+static int switch_once(struct transaction *transaction, const char *edition_name)
 {
 	int err;
 
@@ -741,6 +742,48 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 	return err;
 }
 
+/* Data of objects is half-way between two editions. Return: the one that it came from, if neither is the original. */
+static const struct edition *moved_from(const struct subsystem *subsystem)
+{
+	const struct edition *active = active_edition(subsystem);
+
+	if (!subsystem->per_object || !objects_have_transfer(subsystem))
+		return NULL;
+	return active == subsystem->original || partial_edition(subsystem) == subsystem->original ? NULL : active;
+}
+
+/* On the way to the original in any mode, what is being moved between two others is moved back first. */
+static int undo_moves(const struct transaction *transaction)
+{
+	const struct switch_options options = {
+		.mode = MODE_EXCLUSIVE,
+		.timeout_ms = transaction->options->timeout_ms,
+	};
+	struct transaction undo = *transaction;
+	char name[DYNAMOS_NAME_MAX + 1] = "";
+	const struct edition *edition;
+
+	mutex_lock(&dynamos_lock);
+	edition = moved_from(transaction->subsystem);
+	if (edition)
+		strscpy(name, edition->def->name, sizeof(name));
+	mutex_unlock(&dynamos_lock);
+	if (!*name)
+		return 0;
+	undo.options = &options;
+	undo.undoes = true;
+	return switch_once(&undo, name);
+}
+
+static int switch_locked(struct transaction *transaction, const char *edition_name)
+{
+	int err = 0;
+
+	if (transaction->urgent && transaction->options->mode == MODES)
+		err = undo_moves(transaction);
+	return err ?: switch_once(transaction, edition_name);
+}
+
 #define OVERTAKE_POLL_MS 10
 
 /* While another transaction waits for its author. Return: 0 not possible now; 1 done; an errno. */
@@ -750,9 +793,9 @@ static int overtake_author(struct transaction *transaction, const char *edition_
 	int done = 0;
 
 	mutex_lock(&dynamos_lock);
-	if (subsystem->in_author)
+	if (subsystem->in_author && !moved_from(subsystem))
 		done = check(transaction, edition_name);
-	if (subsystem->in_author && !done && transaction->mode == MODE_CONCURRENT) {
+	if (subsystem->in_author && !done && !moved_from(subsystem) && transaction->mode == MODE_CONCURRENT) {
 		commit(transaction);
 		done = 1;
 	}
