@@ -261,18 +261,20 @@ static void drain_finish(struct edition *edition, u64 epoch)
 	mutex_unlock(&dynamos_lock);
 }
 
-/* Once for each drain: name who is in the way. */
-static void drain_complain(struct edition *edition, unsigned long in_flight)
+/* Once for each drain: name who is in the way, unless it has become callable while grace periods were waited for. */
+static void drain_complain(struct edition *edition, u64 epoch, unsigned long in_flight)
 {
-	struct look *look;
+	struct look *look = NULL;
 
 	if (edition->complained || ktime_get_ns() - READ_ONCE(edition->left_ns) < DRAIN_PATIENCE_NS)
 		return;
-	edition->complained = true;
 	mutex_lock(&dynamos_lock);
-	look = look_inside(edition->subsystem);
-	event_emit("draining", "subsystem=%s edition=%s in_flight=%lu",
-		   edition->subsystem->def->name, edition->def->name, in_flight);
+	if (edition->epoch == epoch && is_left(edition)) {
+		edition->complained = true;
+		look = look_inside(edition->subsystem);
+		event_emit("draining", "subsystem=%s edition=%s in_flight=%lu",
+			   edition->subsystem->def->name, edition->def->name, in_flight);
+	}
 	if (look)
 		look_report(edition->subsystem, look);
 	mutex_unlock(&dynamos_lock);
@@ -304,7 +306,7 @@ static void drain_work(struct work_struct *work)
 	in_flight = text_in_flight(edition);
 	if (in_flight) {
 		watch_start(edition);
-		drain_complain(edition, in_flight);
+		drain_complain(edition, epoch, in_flight);
 		drain_again(edition);
 		return;
 	}
