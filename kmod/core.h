@@ -123,6 +123,7 @@ struct edition {
 	struct delayed_work drain;
 
 	/* Of the work alone. */
+	u64 drained;				/* the last epoch that it was said to have drained in */
 	u64 flushed;				/* the epoch in which no text can be entered without being counted */
 	bool complained;			/* it was said who is in the way */
 	bool watched;				/* it keeps dynamos_watch_exits on */

@@ -122,6 +122,15 @@ static bool is_left(const struct edition *edition)
 	return !edition_can_be_called(edition) && !edition->wanted;
 }
 
+/*
+ * Left, and not yet seen to have drained since. The work may be queued once more while it waits for dynamos_lock, by
+ * the very switch that it then sees.
+ */
+static bool is_draining(const struct edition *edition)
+{
+	return is_left(edition) && (edition->held || edition->drained != edition->epoch);
+}
+
 /* ------------------------------------------------------------------------------------------- who was last to leave */
 
 /**
@@ -246,8 +255,9 @@ static void drain_finish(struct edition *edition, u64 epoch)
 	}
 	watch_stop(edition);
 	mutex_lock(&dynamos_lock);
-	if (edition->epoch == epoch && is_left(edition)) {
+	if (edition->epoch == epoch && is_draining(edition)) {
 		last_read(edition, &last);
+		edition->drained = epoch;
 		/* The edition stays: its module's exit waits for dynamos_lock first, and then for this work to end. */
 		if (edition->held) {
 			edition->held = false;
@@ -290,7 +300,7 @@ static void drain_work(struct work_struct *work)
 
 	mutex_lock(&dynamos_lock);
 	epoch = edition->epoch;
-	leaving = is_left(edition);
+	leaving = is_draining(edition);
 	mutex_unlock(&dynamos_lock);
 	if (!leaving) {
 		watch_stop(edition);
