@@ -23,6 +23,7 @@
  *
  * LOCKS, in the order in which they are taken:
  *
+ *	quarantining		one command at a time that quarantines or clears; quarantine.c
  *	subsystem->switching	one transaction at a time; held for as long as an exclusive switch waits, and while an
  *				author's callback runs
  *	dynamos_lock		the registry, and every change of what can be called
