@@ -521,18 +521,45 @@ static int switch_exclusive(struct transaction *transaction)
 
 /* --------------------------------------------------------------------------------------- scoped and per-object */
 
+/* The partial edition that way was made from; it may be unloaded any time. */
+struct dropped {
+	char name[DYNAMOS_NAME_MAX + 1];	/* "": there was none */
+	u32 index;
+};
+
 /*
  * Whoever is still on the way by an earlier route must not be led by the next one before the switch: so all is plain,
  * and nobody on the way, before the route is written. Afterwards the active edition is as it was, and no partial one
  * unless it is @keep.
  */
-static void make_way(struct subsystem *subsystem, const struct edition *keep)
+static void make_way(struct subsystem *subsystem, const struct edition *keep, struct dropped *dropped)
 {
+	struct edition *partial;
+
+	dropped->name[0] = '\0';
 	mutex_lock(&dynamos_lock);
-	if (partial_edition(subsystem) && (subsystem->per_object || partial_edition(subsystem) != keep))
+	partial = partial_edition(subsystem);
+	if (partial && (subsystem->per_object || partial != keep)) {
+		strscpy(dropped->name, partial->def->name, sizeof(dropped->name));
+		dropped->index = partial->def->index;
 		make_active(subsystem, active_edition(subsystem));
+	}
 	mutex_unlock(&dynamos_lock);
 	wait_for_text();
+}
+
+/* The switch that way was made for is refused. What was partial is not any more, and that was a switch. */
+static void say_dropped(struct subsystem *subsystem, const struct dropped *dropped)
+{
+	const struct edition *active = active_edition(subsystem);
+
+	if (!*dropped->name)
+		return;
+	WRITE_ONCE(subsystem->mode, MODE_CONCURRENT);
+	WRITE_ONCE(subsystem->switches, subsystem->switches + 1);
+	trace_switched(subsystem->def->name, dropped->index, active->def->index);
+	event_emit("switched", "subsystem=%s from=%s to=%s mode=%s by=0 us=0", subsystem->def->name, dropped->name,
+		   active->def->name, mode_name(MODE_CONCURRENT));
 }
 
 static void enter_scope(struct transaction *transaction, struct scope *scope)
@@ -565,17 +592,20 @@ static struct scope *make_scope(struct transaction *transaction)
 static int switch_scoped(struct transaction *transaction)
 {
 	struct scope *scope = make_scope(transaction);
+	struct dropped dropped;
 	int err;
 
 	if (IS_ERR(scope))
 		return PTR_ERR(scope);
-	make_way(transaction->subsystem, transaction->to);
+	make_way(transaction->subsystem, transaction->to, &dropped);
 	mutex_lock(&dynamos_lock);
 	err = still_wanted(transaction);
-	if (err)
+	if (err) {
 		scope_retire(scope);
-	else
+		say_dropped(transaction->subsystem, &dropped);
+	} else {
 		enter_scope(transaction, scope);
+	}
 	mutex_unlock(&dynamos_lock);
 	return err;
 }
@@ -597,6 +627,7 @@ static void enter_per_object(struct transaction *transaction)
 static int switch_per_object(struct transaction *transaction)
 {
 	struct subsystem *subsystem = transaction->subsystem;
+	struct dropped dropped;
 	int err;
 
 	mutex_lock(&dynamos_lock);
@@ -611,10 +642,12 @@ static int switch_per_object(struct transaction *transaction)
 	mutex_unlock(&dynamos_lock);
 	if (err)
 		return err;
-	make_way(subsystem, NULL);
+	make_way(subsystem, NULL, &dropped);
 	mutex_lock(&dynamos_lock);
 	err = still_wanted(transaction);
-	if (!err)
+	if (err)
+		say_dropped(subsystem, &dropped);
+	else
 		enter_per_object(transaction);
 	mutex_unlock(&dynamos_lock);
 	return err;
