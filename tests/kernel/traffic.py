@@ -7,13 +7,14 @@ import json
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.kernel import control, guest
-from tests.kernel.neighbours import Kprobe
+from tests.kernel.neighbours import Kprobe, kprobe
 
 ENGINES = ("psync", "mmap")
 """How fio reads and writes in `VerifiedIo`; a file of each name is in its folder."""
@@ -176,18 +177,31 @@ def verified_io(folder: Path, least: int = ROUNDS) -> Iterator[VerifiedIo]:
 # ------------------------------------------------------------------------------------- calls
 
 
-def surplus(probe: Kprobe, subsystem: str, function: str) -> int:
-    """Give by how much a function's counters are ahead of a kprobe on it."""
+@contextmanager
+def counted(subsystem: str, function: str) -> Iterator[None]:
+    """Prove that a function's counters miss no call of the block, and double none.
+
+    A kprobe on it counts too. Gates and editions must stay as they are.
+    """
+    with kprobe(function) as probe:
+        ahead = partial(_surplus, probe, subsystem, function)
+        before = _steady(ahead)
+        yield
+        guest.wait_until(lambda: ahead() == before, "the counters are exact")
+
+
+def _surplus(probe: Kprobe, subsystem: str, function: str) -> int:
+    """Give by how much the counters are ahead of the probe."""
     counters = (control.SYSFS / subsystem / "functions" / function).glob("*/calls")
     return sum(int(path.read_text()) for path in counters) - probe.hits()
 
 
-def steady_surplus(probe: Kprobe, subsystem: str, function: str) -> int:
-    """Give it from a moment in which nobody made a call."""
+def _steady(measure: Callable[[], int]) -> int:
+    """Measure in a moment in which nobody makes a call."""
     readings = [0, 1]
 
     def is_steady() -> bool:
-        readings.append(surplus(probe, subsystem, function))
+        readings.append(measure())
         return readings[-1] == readings[-2]
 
     guest.wait_until(is_steady, "a moment without calls")

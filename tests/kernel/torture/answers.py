@@ -55,9 +55,16 @@ class Attempt:
         return self.is_switch() and self.words()[2] != ORIGINAL
 
     def may_switch(self, subsystem: str) -> bool:
-        """Tell whether it may make switches to the original that it does not name."""
+        """Tell whether it may make switches, on the way to the original, that it does not name."""
         words = self.words()
-        return self.line == OFF or (words[0] == "quarantine" and words[1] == subsystem)
+        return self.line == OFF or (
+            words[1] == subsystem
+            and (words[0] == "quarantine" or (self.is_switch() and self.may_undo()))
+        )
+
+    def may_undo(self) -> bool:
+        """Tell whether it goes to the original in any mode: what is being moved is moved back."""
+        return self.words()[2] == ORIGINAL and not self.option("mode")
 
 
 Key = tuple[str, ...]
@@ -114,7 +121,7 @@ def _is_side_effect(event: Event, subsystem: str, attempts: Iterable[Attempt]) -
 
 
 def _wide(attempts: Iterable[Attempt]) -> list[Attempt]:
-    return [each for each in attempts if each.line.split()[0] in {"enable", "quarantine"}]
+    return [each for each in attempts if not each.is_switch() or each.may_undo()]
 
 
 # --------------------------------------------------------------------------------- refusals
@@ -170,7 +177,7 @@ def _check_switches(
     found = [
         Violation(Rule.ANSWER, f"{_key_of(event, mode=True)}: switched, and nobody asked", event)
         for event in unclaimed
-        if event.fields["to"] != ORIGINAL
+        if (event.fields["to"] != ORIGINAL and event.fields["mode"] != "exclusive")
         or not _is_side_effect(event, event.fields["subsystem"], wide)
     ]
     for attempt in [*alone, *more]:

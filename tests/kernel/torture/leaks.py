@@ -84,6 +84,14 @@ def leaks(used: Sequence[Memory], repetitions: int) -> list[str]:
     return grown
 
 
+def most_grown(used: Sequence[Memory], how_many: int = 8) -> list[str]:
+    """Name what has grown most in the second half, for whoever wants to see the noise."""
+    start, middle, end = ({**each.counts(), **each.kilobytes} for each in used)
+    second = {name: end[name] - middle.get(name, 0) for name in end}
+    most = sorted(second, key=lambda name: second[name], reverse=True)[:how_many]
+    return [f"{name} {start.get(name, 0)}, {middle.get(name, 0)}, {end[name]}" for name in most]
+
+
 def _grown(counts: tuple[Mapping[str, int], ...], most: int) -> list[str]:
     start, middle, end = counts
     grown = []

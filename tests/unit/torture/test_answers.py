@@ -88,6 +88,15 @@ RIGHT = {
         ),
         (attempt("switch s b"), attempt(OFF, "ETIMEDOUT", at=FIRST + 1.5, lasts=0.8)),
     ),
+    "a move that is undone on the way to the original": (
+        (
+            TO_B,
+            "switched subsystem=s from=b to=c mode=per-object by=8 us=5",
+            "switched subsystem=s from=c to=b mode=exclusive by=7 us=5",
+            BACK,
+        ),
+        (attempt("switch s b"), attempt("switch s original", at=FIRST + 2.5, lasts=1)),
+    ),
     "a refusal while the module is off": (
         ("disabled by=7", 'refused by=7 errno=1 command="switch s b" reason="off"', "enabled by=7"),
         (
@@ -102,6 +111,21 @@ WRONG = {
     "a switch that is told twice": (
         Rule.ANSWER,
         (TO_B_TWICE[:5], (attempt("switch s b", lasts=9), attempt("switch s original", lasts=9))),
+    ),
+    "a move that is undone by a switch that does not do so": (
+        Rule.ANSWER,
+        (
+            (
+                TO_B,
+                "switched subsystem=s from=b to=c mode=per-object by=8 us=5",
+                "switched subsystem=s from=c to=b mode=exclusive by=7 us=5",
+                BACK,
+            ),
+            (
+                attempt("switch s b"),
+                attempt("switch s original mode=concurrent", at=FIRST + 2.5, lasts=1),
+            ),
+        ),
     ),
     "a switch in another mode": (
         Rule.ANSWER,

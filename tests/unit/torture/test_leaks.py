@@ -5,7 +5,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.torture.leaks import NOISE, NOISE_KB, Memory, allowed, leaks, least, parse
+from tests.kernel.torture.leaks import (
+    NOISE,
+    NOISE_KB,
+    Memory,
+    allowed,
+    leaks,
+    least,
+    most_grown,
+    parse,
+)
 
 SLABINFO = """\
 slabinfo - version: 2.1
@@ -80,6 +89,11 @@ def test_noise_is_no_leak() -> None:
     assert leaks(grows, 4) == []
     grows = [memory(kmalloc=1000 + half * (few + 1)) for half in range(3)]
     assert len(leaks(grows, 4)) == 1
+
+
+def test_what_has_grown_most_comes_first() -> None:
+    used = [memory(), memory(dentry=5010), memory(dentry=5030, kmalloc=1001)]
+    assert most_grown(used, 2) == ["dentry 5000, 5010, 5030", "kmalloc-64 1000, 1000, 1001"]
 
 
 def test_what_is_in_use_for_a_moment_is_not_counted() -> None:
