@@ -5,8 +5,9 @@
 
 KERNELS ?= 6.1 6.12
 KERNEL ?= 6.1
-SWITCHES ?= 2000
 FUZZ ?= 1000000
+TORTURE ?= 3000
+CYCLES ?= 500
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -p tests.vm.noskip
@@ -86,9 +87,31 @@ stress: setup ## Switch at random SWITCHES (2000) times under load, on KERNELS; 
 
 .PHONY: $(KERNELS:%=stress-%)
 $(KERNELS:%=stress-%): stress-%:
-	@echo "== $(SWITCHES) random switches on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_STRESS=$(SWITCHES) VM_CMD= $(PY) -m tests.vm \
+	@echo "== $(or $(SWITCHES),2000) random switches on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_STRESS=$(or $(SWITCHES),2000) VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel/test_stress.py'
+
+.PHONY: torture
+torture: setup ## Do TORTURE (3000) things of every kind to the module, at random and at once, on KERNELS
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=torture-%)
+
+.PHONY: $(KERNELS:%=torture-%)
+$(KERNELS:%=torture-%): torture-%:
+	@echo "== $(TORTURE) steps of torture on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=14400 DYNAMOS_TORTURE=$(TORTURE) DYNAMOS_SEED=$(or $(SEED),1) VM_CMD= \
+		$(PY) -m tests.vm \
+		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_torture.py -k everything'
+
+.PHONY: soak
+soak: setup ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=soak-%)
+
+.PHONY: $(KERNELS:%=soak-%)
+$(KERNELS:%=soak-%): soak-%:
+	@echo "== $(or $(SWITCHES),10000) switches, $(CYCLES) cycles of loading and unloading on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=14400 DYNAMOS_SWITCHES=$(or $(SWITCHES),10000) \
+		DYNAMOS_CYCLES=$(CYCLES) DYNAMOS_SEED=$(or $(SEED),1) APPEND="$$APPEND slab_nomerge" VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_torture.py -k soak'
 
 .PHONY: fuzz
 fuzz: setup ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS

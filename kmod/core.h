@@ -23,6 +23,7 @@
  *
  * LOCKS, in the order in which they are taken:
  *
+ *	quarantining		one command at a time that quarantines or clears; quarantine.c
  *	subsystem->switching	one transaction at a time; held for as long as an exclusive switch waits, and while an
  *				author's callback runs
  *	dynamos_lock		the registry, and every change of what can be called
@@ -123,6 +124,7 @@ struct edition {
 	struct delayed_work drain;
 
 	/* Of the work alone. */
+	u64 drained;				/* the last epoch that it was said to have drained in */
 	u64 flushed;				/* the epoch in which no text can be entered without being counted */
 	bool complained;			/* it was said who is in the way */
 	bool watched;				/* it keeps dynamos_watch_exits on */
@@ -312,6 +314,7 @@ struct lease_options {
 };
 
 void lease_init(struct subsystem *subsystem);
+void lease_end(struct subsystem *subsystem);
 void lease_cancel(struct subsystem *subsystem);
 int lease_take(const char *subsystem, const struct lease_options *options, struct request *request);
 int lease_release(const char *subsystem, struct request *request);

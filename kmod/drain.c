@@ -122,6 +122,15 @@ static bool is_left(const struct edition *edition)
 	return !edition_can_be_called(edition) && !edition->wanted;
 }
 
+/*
+ * Left, and not yet seen to have drained since. The work may be queued once more while it waits for dynamos_lock, by
+ * the very switch that it then sees.
+ */
+static bool is_draining(const struct edition *edition)
+{
+	return is_left(edition) && (edition->held || edition->drained != edition->epoch);
+}
+
 /* ------------------------------------------------------------------------------------------- who was last to leave */
 
 /**
@@ -246,8 +255,9 @@ static void drain_finish(struct edition *edition, u64 epoch)
 	}
 	watch_stop(edition);
 	mutex_lock(&dynamos_lock);
-	if (edition->epoch == epoch && is_left(edition)) {
+	if (edition->epoch == epoch && is_draining(edition)) {
 		last_read(edition, &last);
+		edition->drained = epoch;
 		/* The edition stays: its module's exit waits for dynamos_lock first, and then for this work to end. */
 		if (edition->held) {
 			edition->held = false;
@@ -261,18 +271,20 @@ static void drain_finish(struct edition *edition, u64 epoch)
 	mutex_unlock(&dynamos_lock);
 }
 
-/* Once for each drain: name who is in the way. */
-static void drain_complain(struct edition *edition, unsigned long in_flight)
+/* Once for each drain: name who is in the way, unless it has become callable while grace periods were waited for. */
+static void drain_complain(struct edition *edition, u64 epoch, unsigned long in_flight)
 {
-	struct look *look;
+	struct look *look = NULL;
 
 	if (edition->complained || ktime_get_ns() - READ_ONCE(edition->left_ns) < DRAIN_PATIENCE_NS)
 		return;
-	edition->complained = true;
 	mutex_lock(&dynamos_lock);
-	look = look_inside(edition->subsystem);
-	event_emit("draining", "subsystem=%s edition=%s in_flight=%lu",
-		   edition->subsystem->def->name, edition->def->name, in_flight);
+	if (edition->epoch == epoch && is_left(edition)) {
+		edition->complained = true;
+		look = look_inside(edition->subsystem);
+		event_emit("draining", "subsystem=%s edition=%s in_flight=%lu",
+			   edition->subsystem->def->name, edition->def->name, in_flight);
+	}
 	if (look)
 		look_report(edition->subsystem, look);
 	mutex_unlock(&dynamos_lock);
@@ -288,7 +300,7 @@ static void drain_work(struct work_struct *work)
 
 	mutex_lock(&dynamos_lock);
 	epoch = edition->epoch;
-	leaving = is_left(edition);
+	leaving = is_draining(edition);
 	mutex_unlock(&dynamos_lock);
 	if (!leaving) {
 		watch_stop(edition);
@@ -304,7 +316,7 @@ static void drain_work(struct work_struct *work)
 	in_flight = text_in_flight(edition);
 	if (in_flight) {
 		watch_start(edition);
-		drain_complain(edition, in_flight);
+		drain_complain(edition, epoch, in_flight);
 		drain_again(edition);
 		return;
 	}

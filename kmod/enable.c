@@ -20,20 +20,19 @@ bool is_enabled(void)
 	return READ_ONCE(enabled);
 }
 
-/* The first subsystem behind @name (the first of all behind "") in the list that is not at its original. */
+/*
+ * The subsystem behind @name (the first of all behind "") in the list. If @name has gone meanwhile, it is begun anew:
+ * none comes while the module is off.
+ */
 static bool next_to_switch(char name[DYNAMOS_NAME_MAX + 1])
 {
 	struct subsystem *subsystem;
-	bool behind = !*name, found = false;
+	bool found = false;
 
 	mutex_lock(&dynamos_lock);
-	list_for_each_entry(subsystem, &subsystems, list) {
-		if (!behind) {
-			behind = !strcmp(subsystem->def->name, name);
-			continue;
-		}
-		if (active_edition(subsystem) == subsystem->original && !partial_edition(subsystem))
-			continue;
+	subsystem = subsystem_find(name, NULL);
+	subsystem = list_prepare_entry(subsystem, &subsystems, list);
+	list_for_each_entry_continue(subsystem, &subsystems, list) {
 		strscpy(name, subsystem->def->name, DYNAMOS_NAME_MAX + 1);
 		found = true;
 		break;
@@ -42,7 +41,10 @@ static bool next_to_switch(char name[DYNAMOS_NAME_MAX + 1])
 	return found;
 }
 
-/* All that can; the first reason why one could not. */
+/*
+ * All that can; the first reason why one could not. Those that are at the original too: a switch away from it may be
+ * under way that began before, and is asked to give up.
+ */
 static int switch_all_off(void)
 {
 	char name[DYNAMOS_NAME_MAX + 1] = "";

@@ -213,6 +213,12 @@ void lease_init(struct subsystem *subsystem)
 	INIT_DELAYED_WORK(&subsystem->lease.work, lease_work);
 }
 
+/* The subsystem is going, and nothing is to be told of it any more. */
+void lease_end(struct subsystem *subsystem)
+{
+	set_state(&subsystem->lease, LEASE_NONE);
+}
+
 /* The subsystem is in the list no more. */
 void lease_cancel(struct subsystem *subsystem)
 {

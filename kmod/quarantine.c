@@ -4,6 +4,18 @@
 
 #define QUARANTINE_TIMEOUT_MS 1000
 
+/* One command at a time: between an edition's mark and the event that tells of it, calls are waited for. */
+static DEFINE_MUTEX(quarantining);
+
+static int take_turn(struct request *request)
+{
+	int err = mutex_lock_interruptible(&quarantining);
+
+	if (err)
+		request_reason(request, "interrupted by a signal while waiting for its turn");
+	return err;
+}
+
 const char *why_name(enum why why)
 {
 	static const char *const names[] = { "none", "oops", "warn", "command" };
@@ -44,15 +56,18 @@ static int take_calls_away(const char *subsystem, const char *edition_name, stru
  * @edition_name: name of the edition
  * @request: who asks; gets the sentence when the answer is no
  *
- * Return: 0; -ENOENT, -ENXIO no such subsystem or edition, -EINVAL it is the original; or why the subsystem could not
- * be switched: then the edition is not in quarantine.
+ * Return: 0; -ENOENT, -ENXIO no such subsystem or edition, -EINVAL it is the original, -EINTR; or why the subsystem
+ * could not be switched: then the edition is not in quarantine.
  */
 int quarantine_edition(const char *subsystem, const char *edition_name, struct request *request)
 {
 	struct edition *edition;
 	bool callable = false;
-	int err = 0;
+	int err;
 
+	err = take_turn(request);
+	if (err)
+		return err;
 	mutex_lock(&dynamos_lock);
 	edition = edition_by_names(subsystem, edition_name, request);
 	if (IS_ERR(edition)) {
@@ -67,14 +82,21 @@ int quarantine_edition(const char *subsystem, const char *edition_name, struct r
 			say_quarantined(edition, request->by);
 	}
 	mutex_unlock(&dynamos_lock);
-	return callable ? take_calls_away(subsystem, edition_name, request) : err;
+	if (callable)
+		err = take_calls_away(subsystem, edition_name, request);
+	mutex_unlock(&quarantining);
+	return err;
 }
 
-/* Return: 0 also when it was not in quarantine; -ENOENT, -ENXIO no such subsystem or edition. */
+/* Return: 0 also when it was not in quarantine; -ENOENT, -ENXIO no such subsystem or edition, -EINTR. */
 int clear_edition(const char *subsystem, const char *edition_name, struct request *request)
 {
 	struct edition *edition;
+	int err;
 
+	err = take_turn(request);
+	if (err)
+		return err;
 	mutex_lock(&dynamos_lock);
 	edition = edition_by_names(subsystem, edition_name, request);
 	if (!IS_ERR(edition) && edition->quarantine) {
@@ -83,5 +105,6 @@ int clear_edition(const char *subsystem, const char *edition_name, struct reques
 		event_emit("cleared", "subsystem=%s edition=%s by=%d", subsystem, edition_name, request->by);
 	}
 	mutex_unlock(&dynamos_lock);
+	mutex_unlock(&quarantining);
 	return PTR_ERR_OR_ZERO(edition);
 }

@@ -425,6 +425,7 @@ void dynamos_unregister_subsystem(struct dynamos_subsystem *def)
 	WARN_ON(subsystem->gated || subsystem->original->held);
 	list_del_rcu(&subsystem->list);
 	def->core = NULL;
+	lease_end(subsystem);
 	event_emit("unregistered", "subsystem=%s", def->name);
 	mutex_unlock(&dynamos_lock);
 	/* A fault that is being looked at. */

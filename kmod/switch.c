@@ -35,6 +35,7 @@ struct transaction {
 	enum mode mode;
 	bool holds;			/* the reference to the module of `to` was taken by this transaction */
 	bool urgent;			/* plainly to the original: comes before everything else */
+	bool undoes;			/* to the active one, on the way to the original, whatever is wrong with it */
 	unsigned int overtaken;		/* as the subsystem had it when this began */
 };
 
@@ -148,12 +149,12 @@ static int check(struct transaction *transaction, const char *edition_name)
 	transaction->to = edition_find(subsystem, edition_name, request);
 	if (!transaction->to)
 		return -ENXIO;
-	if (transaction->to->quarantine) {
+	if (transaction->to->quarantine && !transaction->undoes) {
 		request_reason(request, "edition %s is in quarantine (%s)", edition_name,
 			       why_name(transaction->to->quarantine));
 		return -ENOTRECOVERABLE;
 	}
-	if (!is_enabled() && transaction->to != subsystem->original) {
+	if (!is_enabled() && transaction->to != subsystem->original && !transaction->undoes) {
 		request_reason(request, "the module is switched off (parameter enable)");
 		return -EPERM;
 	}
@@ -305,7 +306,7 @@ static int still_wanted(const struct transaction *transaction)
 	const struct subsystem *subsystem = transaction->subsystem;
 	const struct edition *to = transaction->to;
 
-	if (to->quarantine) {
+	if (to->quarantine && !transaction->undoes) {
 		request_reason(transaction->request, "edition %s was put in quarantine meanwhile (%s)", to->def->name,
 			       why_name(to->quarantine));
 		return -ECANCELED;
@@ -518,18 +519,45 @@ static int switch_exclusive(struct transaction *transaction)
 
 /* --------------------------------------------------------------------------------------- scoped and per-object */
 
+/* The partial edition that way was made from; it may be unloaded any time. */
+struct dropped {
+	char name[DYNAMOS_NAME_MAX + 1];	/* "": there was none */
+	u32 index;
+};
+
 /*
  * Whoever is still on the way by an earlier route must not be led by the next one before the switch: so all is plain,
  * and nobody on the way, before the route is written. Afterwards the active edition is as it was, and no partial one
  * unless it is @keep.
  */
-static void make_way(struct subsystem *subsystem, const struct edition *keep)
+static void make_way(struct subsystem *subsystem, const struct edition *keep, struct dropped *dropped)
 {
+	struct edition *partial;
+
+	dropped->name[0] = '\0';
 	mutex_lock(&dynamos_lock);
-	if (partial_edition(subsystem) && (subsystem->per_object || partial_edition(subsystem) != keep))
+	partial = partial_edition(subsystem);
+	if (partial && (subsystem->per_object || partial != keep)) {
+		strscpy(dropped->name, partial->def->name, sizeof(dropped->name));
+		dropped->index = partial->def->index;
 		make_active(subsystem, active_edition(subsystem));
+	}
 	mutex_unlock(&dynamos_lock);
 	wait_for_text();
+}
+
+/* The switch that way was made for is refused. What was partial is not any more, and that was a switch. */
+static void say_dropped(struct subsystem *subsystem, const struct dropped *dropped)
+{
+	const struct edition *active = active_edition(subsystem);
+
+	if (!*dropped->name)
+		return;
+	WRITE_ONCE(subsystem->mode, MODE_CONCURRENT);
+	WRITE_ONCE(subsystem->switches, subsystem->switches + 1);
+	trace_switched(subsystem->def->name, dropped->index, active->def->index);
+	event_emit("switched", "subsystem=%s from=%s to=%s mode=%s by=0 us=0", subsystem->def->name, dropped->name,
+		   active->def->name, mode_name(MODE_CONCURRENT));
 }
 
 static void enter_scope(struct transaction *transaction, struct scope *scope)
@@ -562,17 +590,20 @@ static struct scope *make_scope(struct transaction *transaction)
 static int switch_scoped(struct transaction *transaction)
 {
 	struct scope *scope = make_scope(transaction);
+	struct dropped dropped;
 	int err;
 
 	if (IS_ERR(scope))
 		return PTR_ERR(scope);
-	make_way(transaction->subsystem, transaction->to);
+	make_way(transaction->subsystem, transaction->to, &dropped);
 	mutex_lock(&dynamos_lock);
 	err = still_wanted(transaction);
-	if (err)
+	if (err) {
 		scope_retire(scope);
-	else
+		say_dropped(transaction->subsystem, &dropped);
+	} else {
 		enter_scope(transaction, scope);
+	}
 	mutex_unlock(&dynamos_lock);
 	return err;
 }
@@ -594,6 +625,7 @@ static void enter_per_object(struct transaction *transaction)
 static int switch_per_object(struct transaction *transaction)
 {
 	struct subsystem *subsystem = transaction->subsystem;
+	struct dropped dropped;
 	int err;
 
 	mutex_lock(&dynamos_lock);
@@ -608,10 +640,12 @@ static int switch_per_object(struct transaction *transaction)
 	mutex_unlock(&dynamos_lock);
 	if (err)
 		return err;
-	make_way(subsystem, NULL);
+	make_way(subsystem, NULL, &dropped);
 	mutex_lock(&dynamos_lock);
 	err = still_wanted(transaction);
-	if (!err)
+	if (err)
+		say_dropped(subsystem, &dropped);
+	else
 		enter_per_object(transaction);
 	mutex_unlock(&dynamos_lock);
 	return err;
@@ -718,7 +752,7 @@ static int perform(struct transaction *transaction)
 	return err;
 }
 
-static int switch_locked(struct transaction *transaction, const char *edition_name)
+static int switch_once(struct transaction *transaction, const char *edition_name)
 {
 	int err;
 
@@ -739,6 +773,48 @@ static int switch_locked(struct transaction *transaction, const char *edition_na
 	return err;
 }
 
+/* Data of objects is half-way between two editions. Return: the one that it came from, if neither is the original. */
+static const struct edition *moved_from(const struct subsystem *subsystem)
+{
+	const struct edition *active = active_edition(subsystem);
+
+	if (!subsystem->per_object || !objects_have_transfer(subsystem))
+		return NULL;
+	return active == subsystem->original || partial_edition(subsystem) == subsystem->original ? NULL : active;
+}
+
+/* On the way to the original in any mode, what is being moved between two others is moved back first. */
+static int undo_moves(const struct transaction *transaction)
+{
+	const struct switch_options options = {
+		.mode = MODE_EXCLUSIVE,
+		.timeout_ms = transaction->options->timeout_ms,
+	};
+	struct transaction undo = *transaction;
+	char name[DYNAMOS_NAME_MAX + 1] = "";
+	const struct edition *edition;
+
+	mutex_lock(&dynamos_lock);
+	edition = moved_from(transaction->subsystem);
+	if (edition)
+		strscpy(name, edition->def->name, sizeof(name));
+	mutex_unlock(&dynamos_lock);
+	if (!*name)
+		return 0;
+	undo.options = &options;
+	undo.undoes = true;
+	return switch_once(&undo, name);
+}
+
+static int switch_locked(struct transaction *transaction, const char *edition_name)
+{
+	int err = 0;
+
+	if (transaction->urgent && transaction->options->mode == MODES)
+		err = undo_moves(transaction);
+	return err ?: switch_once(transaction, edition_name);
+}
+
 #define OVERTAKE_POLL_MS 10
 
 /* While another transaction waits for its author. Return: 0 not possible now; 1 done; an errno. */
@@ -748,9 +824,9 @@ static int overtake_author(struct transaction *transaction, const char *edition_
 	int done = 0;
 
 	mutex_lock(&dynamos_lock);
-	if (subsystem->in_author)
+	if (subsystem->in_author && !moved_from(subsystem))
 		done = check(transaction, edition_name);
-	if (subsystem->in_author && !done && transaction->mode == MODE_CONCURRENT) {
+	if (subsystem->in_author && !done && !moved_from(subsystem) && transaction->mode == MODE_CONCURRENT) {
 		commit(transaction);
 		done = 1;
 	}

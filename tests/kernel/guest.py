@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import mmap
 import os
 import subprocess
@@ -112,13 +113,17 @@ def insert(name: str, parameters: str = "") -> None:
     Raises:
         OSError: what the module's init, or the loader, answered.
     """
-    folder = Path("/lib/modules", os.uname().release, "updates")
-    path = next(folder.rglob(f"{name}.ko"))
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(_module_file(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
         check(libc.syscall(_SYS_FINIT_MODULE, fd, parameters.encode(), 0), f"loading {name}")
     finally:
         os.close(fd)
+
+
+@functools.cache
+def _module_file(name: str) -> Path:
+    folder = Path("/lib/modules", os.uname().release, "updates")
+    return next(folder.rglob(f"{name}.ko"))
 
 
 def remove(name: str) -> None:

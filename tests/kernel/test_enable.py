@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel import control, guest
-from tests.kernel.control import Controlled, Follower
+from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.guest import CORE, RANDOM, SUBSYSTEM
-from tests.kernel.target import Target
+from tests.kernel.target import Target, blocked, new, release
 
 only_direct = pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
 ENABLE = Path("/sys/module", CORE, "parameters/enable")
@@ -71,6 +71,21 @@ def test_off_later_everything_goes_to_the_original(selftest: Controlled, how: st
         assert [event.name for event in events.only("enabled")] == ["enabled"]
     selftest.switch("b")
     assert Target().result("value 5") == 1006
+
+
+@only_direct
+@pytest.mark.usefixtures("enabled_again")
+def test_a_switch_that_is_under_way_is_given_up(selftest: Controlled) -> None:
+    """It began before the module was switched off, and would end afterwards."""
+    new(1)
+    line = "switch selftest b mode=exclusive timeout_ms=60000"
+    with blocked(1) as inside, Commander(line) as commander, Follower() as events:
+        guest.wait_until(commander.is_writing, "the switch waits for who is inside")
+        ENABLE.write_text("0")
+        refused = events.wait_for("refused", by=str(commander.pid))
+        assert refused.fields["errno"] == str(errno.ECANCELED)
+        release(1, inside)
+    assert (selftest.active(), selftest.partial()) == ("original", "none")
 
 
 def test_only_yes_or_no_is_taken(backend: str) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.kernel import guest
+from tests.kernel import control, guest
 from tests.kernel.control import Controlled, Follower
 from tests.kernel.guest import SELFTEST_LAYOUT
 from tests.kernel.target import (
@@ -206,6 +206,26 @@ def test_an_exclusive_switch_ends_a_move_that_is_under_way(selftest: Controlled,
     assert [use(1), use(2), use(3)] == [value + 1, FIRST_VALUE, FIRST_VALUE]
     selftest.switch("original", *EXCLUSIVE)
     assert [use(1), use(2), use(3)] == [value + 2, FIRST_VALUE + 1, FIRST_VALUE + 1]
+    assert parameter(SELFTEST_LAYOUT, "wrong") == 0
+
+
+@pytest.mark.parametrize("line", ["switch selftest original", "quarantine selftest b"])
+def test_moves_between_two_others_are_undone_on_the_way_to_the_original(
+    selftest: Controlled, line: str
+) -> None:
+    """It is never refused for good: who looks after a lease, or a fault, could do nothing else."""
+    new(1, 2)
+    selftest.switch("b", *EXCLUSIVE)
+    selftest.switch("layout", PER_OBJECT)
+    wait_for_layout(1)
+    value = use(1)
+    with Follower() as events:
+        control.command(line)
+        ways = [(event.fields["from"], event.fields["to"]) for event in events.only("switched")]
+    control.command("clear selftest b")
+    assert ways == [("layout", "b"), ("b", "original")]
+    assert (selftest.active(), selftest.partial()) == ("original", "none")
+    assert [use(1), use(2)] == [value + 1, FIRST_VALUE]
     assert parameter(SELFTEST_LAYOUT, "wrong") == 0
 
 

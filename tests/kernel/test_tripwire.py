@@ -20,6 +20,7 @@ from tests.kernel.target import (
     KEYS,
     Caller,
     Target,
+    blocked,
     new,
     release,
     set_parameter,
@@ -355,6 +356,25 @@ def test_who_never_returns_is_named_and_keeps_only_the_module(bad: Controlled) -
 
 
 # ------------------------------------------------------------------------------------ by command
+
+
+@only_direct
+def test_who_clears_waits_for_a_quarantine_that_is_under_way(selftest: Controlled) -> None:
+    """An edition is marked first, then calls are taken away, and only then it is told."""
+    new(1)
+    selftest.switch("layout", "mode=exclusive", "timeout_ms=60000")
+    with (
+        blocked(1) as inside,
+        Commander("quarantine selftest layout") as commander,
+        Follower() as events,
+    ):
+        guest.wait_until(commander.is_writing, "calls are to be taken away")
+        control.command("clear selftest layout")
+        guest.wait_until(commander.is_over, "calls could not be taken away")
+        told = [event.name for event in events.read()]
+        assert "refused" in told
+        assert not {"quarantined", "cleared"} & set(told)
+        release(1, inside)
 
 
 @only_direct

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -19,6 +16,7 @@ from dynamosd.model import FunctionSample
 from dynamosd.probes.bpf import GateProbe
 from tests.kernel import control, guest
 from tests.kernel.guest import EDITIONS
+from tests.kernel.traffic import ENGINES, ROUNDS, VerifiedIo, verified_io
 
 pytestmark = [
     pytest.mark.usefixtures("modules"),
@@ -29,8 +27,6 @@ pytestmark = [
 SWITCHES = 1000
 BURST = 10
 BY_PROGRAM = 3
-ROUNDS = 2
-ENGINES = ("psync", "mmap")
 
 
 @pytest.fixture(scope="module")
@@ -43,53 +39,6 @@ def probe() -> Iterator[GateProbe]:
     probe = GateProbe()
     yield probe
     probe.close()
-
-
-class VerifiedIo(threading.Thread):
-    """Has fio write and verify, through read() and through mappings, until it is told to stop.
-
-    A page that is in the page cache is not read again: each verifying pass begins without any of
-    the files there, and is a process of its own, because pages that are mapped stay.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Use files in ``folder``."""
-        super().__init__(daemon=True)
-        self.rounds = 0
-        self.verified = Counter[str]()
-        self.failures: list[str] = []
-        self.enough = threading.Event()
-        self._folder = folder
-
-    def run(self) -> None:
-        """Write anew, read in sequence and at random, and again."""
-        while not self.failures and (self.rounds < ROUNDS or not self.enough.is_set()):
-            self._fio("write" if self.rounds == 0 else "randwrite")
-            for pattern in ("read", "randread"):
-                for engine in ENGINES:
-                    guest.evict(self._folder / engine)
-                self._fio(pattern)
-            self.rounds += 1
-
-    def _fio(self, pattern: str) -> None:
-        argv = ["fio", "--output-format=json", f"--directory={self._folder}", f"--rw={pattern}"]
-        argv += ["--size=12m", "--bs=16k", "--verify=crc32c", "--verify_fatal=1"]
-        argv += ["--verify_state_save=0", "--do_verify=0", "--thread"]
-        # Or fio would tell the kernel that it reads at random, and nothing would be read ahead.
-        argv += ["--fadvise_hint=0"]
-        if "write" in pattern:
-            argv += ["--end_fsync=1"]
-        for engine in ENGINES:
-            argv += [f"--name={engine}", f"--ioengine={engine}", f"--filename={engine}"]
-        done = guest.run(*argv)
-        text = done.stdout[done.stdout.find("{") :]
-        if done.returncode or not text:
-            self.failures.append(f"{pattern}: status {done.returncode}: {done.stderr[-2000:]}")
-            return
-        for job in json.loads(text)["jobs"]:
-            if job["error"]:
-                self.failures.append(f"{pattern}, {job['jobname']}: error {job['error']}")
-            self.verified[job["jobname"]] += job["read"]["io_bytes"]
 
 
 def read_probe(probe: GateProbe) -> dict[tuple[str, str], FunctionSample]:
@@ -126,19 +75,12 @@ def test_thousand_switches_under_verified_io(probe: GateProbe, disk: Path) -> No
     seen_before, counted_before = read_probe(probe), control.calls()
     switches_before = control.switches()
 
-    io = VerifiedIo(disk)
     with control.Follower() as events:
-        io.start()
-        try:
+        with verified_io(disk) as io:
             switched = rotate(events, io)
-        finally:
-            io.enough.set()
-            io.join()
         switched += events.only("switched")
         assert events.lost == 0
 
-    assert not io.failures
-    assert io.rounds >= ROUNDS
     assert min(io.verified[engine] for engine in ENGINES) >= ROUNDS * 2 * 12 * 1024 * 1024
 
     assert control.switches() - switches_before == SWITCHES
