@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any
 from dynamosd.clock import Ticker
 from dynamosd.journal import rfc3339
 from dynamosd.kmod import SWITCHED_OFF, quarantined
-from dynamosd.model import ORIGINAL, Action, Standing, SwitchOptions, SwitchResult
+from dynamosd.model import (
+    ORIGINAL,
+    Action,
+    PolicyPhase,
+    RuleState,
+    Standing,
+    Suppression,
+    SwitchOptions,
+    SwitchResult,
+)
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
-from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
+from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -212,21 +221,30 @@ class Controller:
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
             return
-        current = self._current(subsystem)
-        decision, running.state = evaluate(policy, signals, running.state, current, now)
-        running.decision = decision
-        self.tally.add_evaluation(policy.name, self.clock.wall())
-        self._record_decision(decision, policy)
         missing = self.leases.missing(subsystem.name) if policy.mode is Mode.ENFORCE else ""
+        situation = Situation(
+            self._current(subsystem),
+            now,
+            self.clock.wall(),
+            _quarantined(subsystem),
+            missing or self._in_the_way(policy, subsystem),
+        )
+        decision, running.state = evaluate(policy, signals, running.state, situation)
+        running.decision = decision
+        self.tally.add_evaluation(decision, situation.wall)
+        self._record_decision(decision, policy)
         if missing:
             self._trouble(running, f"{subsystem.name} is not enforced: {missing}")
         elif policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
-            self._trouble(running, "")
-        elif self._is_foreign(subsystem):
-            why = f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
-            self._trouble(running, f"{subsystem.name} should be {decision.target}: {why}")
+            self._trouble(running, _suppressed(policy, decision, situation))
         elif now >= running.pause_until:
             self._carry_out(running, subsystem, decision, enabled=kernel.enabled)
+
+    def _in_the_way(self, policy: Policy, subsystem: Subsystem) -> str:
+        """Say what an enforcing policy has to wait for."""
+        if policy.mode is not Mode.ENFORCE or not self._is_foreign(subsystem):
+            return ""
+        return f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
 
     def _carry_out(
         self, running: _Running, subsystem: Subsystem, decision: Decision, *, enabled: bool
@@ -288,6 +306,8 @@ class Controller:
             target=decision.target,
             rule=decision.rule,
             rules={rule: str(state) for rule, state in decision.rules.items()},
+            phase=str(decision.phase),
+            suppressed=_word(decision.suppressed),
         )
 
     def _record(self, result: SwitchResult, policy: Policy | None, rule: str, reason: str) -> None:
@@ -393,6 +413,38 @@ def _obstacle(subsystem: Subsystem, target: str, *, enabled: bool) -> str:
     return "" if enabled or target == ORIGINAL else SWITCHED_OFF
 
 
+def _quarantined(subsystem: Subsystem) -> dict[str, str]:
+    """Give the editions that may not be used, and why."""
+    return {
+        each.name: quarantined(each.name, each.quarantine)
+        for each in subsystem.editions.values()
+        if each.quarantine
+    }
+
+
+def _suppressed(policy: Policy, decision: Decision, situation: Situation) -> str:
+    """Say what keeps an enforcing policy from having its way, if a person should know."""
+    if policy.mode is not Mode.ENFORCE:
+        return ""
+    if decision.phase is PolicyPhase.FROZEN:
+        # The same words as long as it lasts: trouble is told once.
+        return f"{policy.subsystem} stays as it is: frozen after too many switches"
+    target, why = decision.target, ""
+    if decision.suppressed is Suppression.PAUSED:
+        why = situation.paused
+    elif decision.suppressed is Suppression.QUARANTINED:
+        for rule in policy.rules:
+            if decision.rules[rule.name] is RuleState.QUARANTINED:
+                target = rule.edition
+                break
+        why = situation.quarantined[target]
+    return f"{policy.subsystem} should be {target}: {why}" if why else ""
+
+
+def _word(suppressed: Suppression | None) -> str | None:
+    return None if suppressed is None else str(suppressed)
+
+
 def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: float) -> SwitchResult:
     return SwitchResult(
         now,
@@ -419,6 +471,7 @@ def _meaning(policy: Policy) -> tuple[object, ...]:
         policy.loss_grace_seconds,
         policy.switch_mode,
         policy.switch_timeout_seconds,
+        policy.limits,
         tuple(map(_rule_meaning, policy.rules)),
     )
 
@@ -432,6 +485,8 @@ def _rule_meaning(rule: Rule) -> tuple[object, ...]:
         rule.for_seconds,
         rule.keep_for_seconds,
         rule.on_no_data,
+        rule.samples,
+        rule.hours,
     )
 
 
@@ -454,5 +509,7 @@ def _status(running: _Running) -> dict[str, Any]:
             "rules": {rule: str(state) for rule, state in decision.rules.items()},
             "reason": decision.reason,
             "values": dict(decision.values),
+            "phase": str(decision.phase),
+            "suppressed": _word(decision.suppressed),
         }
     return status

@@ -22,6 +22,7 @@ _BASELINE: Path = ("spec", "baseline")
 _RULES: Path = ("spec", "rules")
 _SWITCH_MODE: Path = ("spec", "switch", "mode")
 _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
+_LIMITS: Path = ("spec", "limits")
 _CONDITIONS = ("when", "until")
 
 
@@ -42,6 +43,10 @@ class Checker:
         self._check_rule_names()
         self._check_useless_rules()
         self._check_timeout()
+        self._check_limits()
+        for path in self._rules():
+            self._check_samples((*path, "samples"))
+            self._check_hours((*path, "during"))
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
@@ -105,6 +110,28 @@ class Checker:
             message = '"timeout" is for mode "exclusive" only'
             hint = "no other mode holds callers"
             self._error(_SWITCH_TIMEOUT, message, "timeout-without-exclusive", hint)
+
+    def _check_limits(self) -> None:
+        limits = _value(self.document.data, _LIMITS)
+        if isinstance(limits, dict) and "onFlap" in limits and "maxSwitches" not in limits:
+            message = '"onFlap" says what happens beyond "maxSwitches", and there is none'
+            self._warn((*_LIMITS, "onFlap"), message, "flap-without-limit")
+
+    def _check_samples(self, path: Path) -> None:
+        need = _value(self.document.data, (*path, "need"))
+        of = _value(self.document.data, (*path, "of"))
+        if isinstance(need, int) and isinstance(of, int) and need > of > 0:
+            message = f'"need" is {need} of {of} samples: that can never be'
+            self._error((*path, "need"), message, "bad-value")
+
+    def _check_hours(self, path: Path) -> None:
+        during = _value(self.document.data, path)
+        for index in range(len(during) if isinstance(during, list) else 0):
+            begin = _text(self.document, (*path, index, "from")) or "00:00"
+            end = _text(self.document, (*path, index, "to")) or "24:00"
+            if begin == end or (begin, end) == ("24:00", "00:00"):
+                message = f"from {begin} to {end} there is no time"
+                self._error((*path, index), message, "bad-time", "24:00 is the end of a day")
 
     def _check_known_names(self) -> None:
         subsystem = _text(self.document, _SUBSYSTEM)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dynamosd.policy.checks import Checker, check_together
 from dynamosd.policy.condition import Condition
-from dynamosd.policy.definition import Policy, Rule
+from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
+from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import PolicyFile, RuleSpec
+from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -182,6 +183,7 @@ def _build(
         switch_timeout_seconds=spec.switch.timeout,
         on_loss=spec.on_daemon_loss.action,
         loss_grace_seconds=spec.on_daemon_loss.grace,
+        limits=_build_limits(spec.limits),
         remarks=remarks,
     )
 
@@ -195,4 +197,16 @@ def _build_rule(rule: RuleSpec, conditions: Mapping[DataPath, Condition], path: 
         for_seconds=rule.for_,
         keep_for_seconds=rule.keep_for,
         on_no_data=rule.on_no_data,
+        samples=Samples(rule.samples.need, rule.samples.of) if rule.samples else EVERY_SAMPLE,
+        hours=tuple(Hours(each.days, each.from_, each.to) for each in rule.during),
+    )
+
+
+def _build_limits(limits: LimitsSpec) -> Limits:
+    most = limits.max_switches
+    return Limits(
+        cooldown_seconds=limits.cooldown,
+        max_switches=most.count if most else None,
+        per_seconds=most.per if most else 0.0,
+        on_flap=limits.on_flap,
     )

@@ -13,10 +13,14 @@ from dynamosd.policy.positions import Document, Path
 from dynamosd.policy.problems import Problem, did_you_mean
 from dynamosd.policy.schema import (
     OBJECT_NAME_PATTERN,
+    DuringSpec,
+    LimitsSpec,
+    MaxSwitchesSpec,
     Metadata,
     OnDaemonLossSpec,
     PolicyFile,
     RuleSpec,
+    SamplesSpec,
     Spec,
     SwitchSpec,
 )
@@ -27,7 +31,11 @@ _MODELS: Mapping[Path, type[BaseModel]] = {
     ("spec",): Spec,
     ("spec", "onDaemonLoss"): OnDaemonLossSpec,
     ("spec", "switch"): SwitchSpec,
+    ("spec", "limits"): LimitsSpec,
+    ("spec", "limits", "maxSwitches"): MaxSwitchesSpec,
     ("spec", "rules", 0): RuleSpec,
+    ("spec", "rules", 0, "samples"): SamplesSpec,
+    ("spec", "rules", 0, "during", 0): DuringSpec,
 }
 
 _WRONG_TYPES: Mapping[str, str] = {
@@ -35,6 +43,7 @@ _WRONG_TYPES: Mapping[str, str] = {
     "dict_type": "keys and values",
     "list_type": "a list",
     "string_type": "text",
+    "int_type": "a whole number",
 }
 
 _WRONG_SIZES: Mapping[str, str] = {
@@ -42,7 +51,11 @@ _WRONG_SIZES: Mapping[str, str] = {
     "too_long": "has more than {max_length} items",
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
 }
+
+_TIMES = frozenset({"days", "from", "to"})
 
 _KERNEL_LETTERS = "letters, digits, _ . and -"
 
@@ -87,7 +100,7 @@ def _translate(document: Document, error: ErrorDetails) -> Problem:
     kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown_key(document, path)
-    message, code, hint = _explain(kind, _name(path), error)
+    message, code, hint = _explain(kind, path, error)
     return document.error(path, message, code, hint)
 
 
@@ -102,8 +115,9 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
+def _explain(kind: str, path: Path, error: ErrorDetails) -> tuple[str, str, str]:
     """Return message, code and hint."""
+    name = _name(path)
     value = error["input"]
     context = error.get("ctx", {})
     if kind == "missing":
@@ -121,7 +135,8 @@ def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
         letters = "lower-case letters, digits, - and ." if is_object else _KERNEL_LETTERS
         return f"{name} may hold {letters} only, and begins with a letter or digit", "bad-name", ""
     if kind == "value_error":
-        return f"{name}: {context['error']}", "bad-duration", ""
+        code = "bad-time" if path[-1] in _TIMES else "bad-duration"
+        return f"{name}: {context['error']}", code, ""
     says = _WRONG_SIZES.get(kind, "is not accepted").format(**context)
     return f"{name} {says}", "bad-value", ""
 
