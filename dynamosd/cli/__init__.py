@@ -63,6 +63,15 @@ example:
 """
 
 
+TEST_HELP = """\
+A test file has made-up series of signals, and what the policy must decide when:
+the format is in docs/policy.md. Neither daemon nor kernel module is needed.
+
+example:
+  dynamosctl test policies/tests/readahead.yaml
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -90,6 +99,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_kernel(commands)
     _add_check(commands)
+    _add_test(commands)
     _add_edition(commands)
     _add_doctor(commands)
     return parser
@@ -172,6 +182,16 @@ def _add_check(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--offline", action="store_true", help="do not look which names the module has"
     )
+
+
+def _add_test(commands: _Commands[_Parser]) -> None:
+    def test(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.test import test_policies  # noqa: PLC0415 - imports take long
+
+        return test_policies(args, kmod)
+
+    parser = _add(commands, "test", "run tests of policies", test, TEST_HELP)
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a test file")
 
 
 def _add_edition(commands: _Commands[_Parser]) -> None:

@@ -28,6 +28,9 @@ _IN_FORCE = frozenset({RuleState.ACTIVE, RuleState.LEAVING})
 
 _WHOLE_NUMBERS_FROM = 100.0
 
+_ROUNDING_SECONDS = 1e-6
+"""Times that differ by less are the same: they are sums and differences of periods."""
+
 
 class Progress(NamedTuple):
     """Where one rule stands, and since when (CLOCK_MONOTONIC).
@@ -201,7 +204,7 @@ def _step_waiting(
         return _Step(rule, inactive, RuleState.INACTIVE, when, "when-condition is false")
     pending = _to(RuleState.PENDING, before, now, recent)
     held = max(0.0, now - pending.since)
-    if held >= rule.for_seconds:
+    if _is_over(held, rule.for_seconds):
         why = f"when-condition held for {format_duration(held)}"
         active = Progress(RuleState.ACTIVE, now)
         return _Step(rule, active, RuleState.ACTIVE, when, why)
@@ -231,7 +234,7 @@ def _step_in_force(
         return _Step(rule, active, RuleState.ACTIVE, until, says, hindrance)
     leaving = _to(RuleState.LEAVING, before, now)
     held = max(0.0, now - leaving.since)
-    if held >= rule.keep_for_seconds:
+    if _is_over(held, rule.keep_for_seconds):
         inactive = Progress(RuleState.INACTIVE, now)
         why = f"left: {says} for {format_duration(held)}"
         return _Step(rule, inactive, RuleState.INACTIVE, until, why)
@@ -244,6 +247,10 @@ def _remember(rule: Rule, before: Progress, when: Outcome) -> int:
     if rule.samples.of == 1:
         return 0
     return (before.recent << 1 | (when.result is True)) & ((1 << rule.samples.of) - 1)
+
+
+def _is_over(elapsed: float, seconds: float) -> bool:
+    return elapsed >= seconds - _ROUNDING_SECONDS
 
 
 def _to(state: RuleState, before: Progress, now: float, recent: int = 0) -> Progress:
@@ -304,9 +311,10 @@ class _Limiter:
         if state.asked is not None and state.asked.target == situation.current:
             made = (*made, state.asked.time)
         if made:
-            made = tuple(time for time in made if now - time < limits.memory_seconds)
+            made = tuple(time for time in made if not _is_over(now - time, limits.memory_seconds))
         frozen = state.frozen_until
-        return cls(limits, made, frozen if frozen is not None and now < frozen else None)
+        is_frozen = frozen is not None and not _is_over(now, frozen)
+        return cls(limits, made, frozen if is_frozen else None)
 
     def hold_up(
         self, policy: Policy, target: str, situation: Situation
@@ -353,11 +361,14 @@ class _Limiter:
         return PolicyPhase.COOLDOWN if self._cools(situation.now) else None
 
     def _cools(self, now: float) -> bool:
-        return bool(self.switches) and now - self.switches[-1] < self.limits.cooldown_seconds
+        if not self.switches:
+            return False
+        return not _is_over(now - self.switches[-1], self.limits.cooldown_seconds)
 
     def _is_full(self, now: float) -> bool:
         most, per = self.limits.max_switches, self.limits.per_seconds
-        return most is not None and sum(now - time < per for time in self.switches) >= most
+        recent = sum(not _is_over(now - time, per) for time in self.switches)
+        return most is not None and recent >= most
 
 
 # ----------------------------------------------------------------------------------- reasons

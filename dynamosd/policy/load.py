@@ -119,11 +119,18 @@ def _is_ignored(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _IGNORED)
 
 
-def _parse_file(path: Path, known: Known | None) -> _Parsed:
+def read_file(path: Path) -> tuple[bytes, Problem | None]:
+    """Return a file's bytes, one more than the limit at most, or what keeps it from being read."""
     try:
-        raw = _read(path)
+        return _read(path), None
     except (OSError, ValueError) as error:
-        return _Parsed(str(path), (_unreadable(str(path), error),))
+        return b"", _unreadable(str(path), error)
+
+
+def _parse_file(path: Path, known: Known | None) -> _Parsed:
+    raw, unreadable = read_file(path)
+    if unreadable is not None:
+        return _Parsed(str(path), (unreadable,))
     return _parse(raw, str(path), known)
 
 

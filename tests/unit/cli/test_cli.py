@@ -737,3 +737,36 @@ def test_help_has_examples_that_fit_a_terminal(
     assert f"  dynamosctl {command} readahead" in shown
     lines = shown.partition("exit codes:")[0].splitlines()
     assert max(map(len, lines)) <= WIDTH
+
+
+# -------------------------------------------------------------------------------------- tests
+
+
+def test_tests_of_policies_pass(control: Control) -> None:
+    file = str(ROOT / "policies" / "tests" / "readahead.yaml")
+    assert control("test", file) == 0
+    assert control.shown.startswith("ok ")
+    assert "tests of readahead passed" in control.shown
+    answer = control.json("test", file)
+    assert answer["kind"] == "TestResult"
+    (shown,) = answer["files"]
+    assert (shown["policy"], shown["passed"], shown["problems"]) == ("readahead", True, [])
+    assert shown["tests"][0]["switches"][0]["to"] == "random"
+    assert all(test["passed"] for test in shown["tests"])
+
+
+def test_tests_of_policies_fail_with_a_place(control: Control, tmp_path: Path) -> None:
+    text = (ROOT / "policies" / "tests" / "readahead.yaml").read_text()
+    text = text.replace("../readahead.yaml", str(ROOT / "policies" / "readahead.yaml"))
+    file = tmp_path / "test.yaml"
+    file.write_text(text.replace("{at: 2s, active: original", "{at: 2s, active: random", 1))
+    good = str(ROOT / "policies" / "tests" / "readahead.yaml")
+    assert control("test", good, str(file)) == 1
+    assert f'{file}:18:26: error: at 2s "active" is "original", not "random"' in control.shown
+    assert "FAILED" in control.shown
+    assert control("test", str(file), "-o", "json") == 1
+    (shown,) = json.loads(control.shown)["files"]
+    failed = [test for test in shown["tests"] if not test["passed"]]
+    assert [problem["line"] for test in failed for problem in test["problems"]] == [18]
+    assert control("test", str(tmp_path / "missing.yaml")) == 1
+    assert "cannot be read" in control.shown
