@@ -28,6 +28,7 @@ from dynamosd.model import (
 )
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
+from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
     from dynamosd.policy.definition import Policy, Rule
+    from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
 
@@ -71,6 +73,7 @@ class Controller:
     tally: Tally
     clock: Clock
     say: Callable[[str], None]
+    recorder: Recorder | None = None
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _seen: dict[str, Standing] = field(default_factory=dict)
@@ -148,12 +151,17 @@ class Controller:
     def tick(self, kernel: KernelState, signals: Signals) -> None:
         """Evaluate every policy that is due, and carry out what it decides."""
         self._notice(kernel)
-        now = self.clock.now()
+        now, wall = self.clock.now(), self.clock.wall()
         self.leases.keep(now)
-        for running in self._running.values():
-            if running.ticker.is_due(now):
-                running.ticker.arrive(now)
-                self._evaluate(running, kernel, signals, now)
+        due = [each for each in self._running.values() if each.ticker.is_due(now)]
+        evaluated = {
+            each.policy.name: self._evaluate(each, kernel, signals, now, wall) for each in due
+        }
+        if self.recorder is not None:
+            self.recorder.record(now, wall, signals, list(filter(None, evaluated.values())))
+        for running in due:
+            if made := evaluated[running.policy.name]:
+                self._act(running, made, kernel)
 
     def _notice(self, kernel: KernelState) -> None:
         """Record switches that others have made since the last tick."""
@@ -214,35 +222,47 @@ class Controller:
         return self._own.get(subsystem.name, subsystem.active)
 
     def _evaluate(
-        self, running: _Running, kernel: KernelState, signals: Signals, now: float
-    ) -> None:
-        policy = running.policy
+        self, running: _Running, kernel: KernelState, signals: Signals, now: float, wall: float
+    ) -> Evaluated | None:
+        """Let a policy decide; None when its subsystem is not there."""
+        running.ticker.arrive(now)
+        policy, before = running.policy, running.state
         subsystem = kernel.subsystems.get(policy.subsystem)
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
-            return
-        missing = self.leases.missing(subsystem.name) if policy.mode is Mode.ENFORCE else ""
+            return None
         situation = Situation(
             self._current(subsystem),
             now,
-            self.clock.wall(),
+            wall,
             _quarantined(subsystem),
-            missing or self._in_the_way(policy, subsystem),
+            self._in_the_way(policy, subsystem),
         )
-        decision, running.state = evaluate(policy, signals, running.state, situation)
+        decision, running.state = evaluate(policy, signals, before, situation)
         running.decision = decision
-        self.tally.add_evaluation(decision, situation.wall)
+        self.tally.add_evaluation(decision, wall)
         self._record_decision(decision, policy)
-        if missing:
+        return Evaluated(policy, situation, before, decision, running.state)
+
+    def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
+        """Carry a decision out, or say what keeps it from being carried out."""
+        policy, decision = made.policy, made.decision
+        subsystem = kernel.subsystems[policy.subsystem]
+        enforces = policy.mode is Mode.ENFORCE
+        if missing := self.leases.missing(subsystem.name) if enforces else "":
             self._trouble(running, f"{subsystem.name} is not enforced: {missing}")
-        elif policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
-            self._trouble(running, _suppressed(policy, decision, situation))
-        elif now >= running.pause_until:
+        elif not enforces or decision.action is not Action.SWITCH:
+            self._trouble(running, _suppressed(policy, decision, made.situation))
+        elif made.situation.now >= running.pause_until:
             self._carry_out(running, subsystem, decision, enabled=kernel.enabled)
 
     def _in_the_way(self, policy: Policy, subsystem: Subsystem) -> str:
         """Say what an enforcing policy has to wait for."""
-        if policy.mode is not Mode.ENFORCE or not self._is_foreign(subsystem):
+        if policy.mode is not Mode.ENFORCE:
+            return ""
+        if missing := self.leases.missing(subsystem.name):
+            return missing
+        if not self._is_foreign(subsystem):
             return ""
         return f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
 

@@ -39,6 +39,7 @@ from dynamosd.policy.load import check_files
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
+from dynamosd.recording import Recorder
 from dynamosd.signals import SignalWindow
 from dynamosd.switcher import Switcher
 from dynamosd.web import WebServer
@@ -121,9 +122,17 @@ class Daemon:
         self._journal = Journal(settings.journal, world.clock.wall, world.say)
         switcher = Switcher(world.kmod, world.clock.now)
         self._leases = LeaseKeeper(world.kmod, self._journal, self._tally, world.say)
+        self._recorder = Recorder(
+            settings.recordings,
+            world.say,
+            {"program": __version__, "pid": os.getpid(), "window_seconds": settings.window_seconds},
+            settings.recording_bytes,
+            settings.recording_keep,
+        )
         self._controller = Controller(
             switcher, self._leases, self._journal, self._tally, world.clock, world.say
         )
+        self._controller.recorder = self._recorder
         self._window = SignalWindow(settings.window_seconds)
         self._sampler = Sampler(world.kmod, None, world.clock.now)
         self._mismatches = 0
@@ -256,6 +265,7 @@ class Daemon:
             "dynamos_loop_lag_seconds": self._lag,
             "dynamos_loop_missed_ticks_total": self._ticker.missed,
             "dynamos_journal_errors_total": self._journal.errors,
+            "dynamos_recording_errors_total": self._recorder.errors,
             "dynamos_status_errors_total": self._status_errors,
             "dynamos_config_last_reload_successful": float(self._reload_ok),
             "dynamos_config_last_reload_success_timestamp_seconds": self._reloaded,
@@ -291,6 +301,7 @@ class Daemon:
             "module": self._kernel.version if self._kernel else None,
             "probes_attached": self._sampler.probe is not None,
             "last_reload_successful": self._reload_ok,
+            "recordings": str(self._settings.recordings),
             "policies": self._controller.status(),
             "last_switches": self._controller.last_switches,
             "signals": [
@@ -335,6 +346,7 @@ class Daemon:
             clean = self._controller.leave(self._world.kmod.read())
         self._leases.close()
         self._sampler.detach("")
+        self._recorder.close()
         self._journal.close()
         self._journal.record("stop", clean=clean)
         status.remove(self._settings.runtime_dir)

@@ -243,6 +243,9 @@ DEFINITIONS = (
     ),
     Definition("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
     Definition(
+        "dynamos_recording_errors_total", "counter", (), "Times a recording could not be written."
+    ),
+    Definition(
         "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
     ),
     Definition(

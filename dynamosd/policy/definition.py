@@ -139,6 +139,8 @@ class Policy:
     limits: Limits = NO_LIMITS
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
+    digest: str = field(default="", compare=False)
+    """What tells this content of the file from another one, whatever its name."""
     inputs: tuple[Input, ...] = field(init=False, repr=False, compare=False)
     """Everything that the rules' conditions read, each once."""
 

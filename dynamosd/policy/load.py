@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -160,7 +161,8 @@ def _parse(raw: bytes, file: str, known: Known | None) -> _Parsed:
     )
     if content is None or has_errors(problems):
         return _Parsed(file, problems, document)
-    policy = _build(content, checker.conditions, file, problems)
+    digest = hashlib.sha256(raw).hexdigest()
+    policy = _build(content, checker.conditions, file, problems, digest)
     return _Parsed(file, problems, document, policy)
 
 
@@ -169,6 +171,7 @@ def _build(
     conditions: Mapping[DataPath, Condition],
     file: str,
     remarks: tuple[Problem, ...],
+    digest: str,
 ) -> Policy:
     spec = content.spec
     rules = [
@@ -192,6 +195,7 @@ def _build(
         loss_grace_seconds=spec.on_daemon_loss.grace,
         limits=_build_limits(spec.limits),
         remarks=remarks,
+        digest=digest,
     )
 
 
