@@ -531,5 +531,38 @@ def _status(running: _Running) -> dict[str, Any]:
             "values": dict(decision.values),
             "phase": str(decision.phase),
             "suppressed": _word(decision.suppressed),
+            "readings": dict(decision.readings),
+            "definition": _definition(running, decision),
         }
     return status
+
+
+def _definition(running: _Running, decision: Decision) -> dict[str, Any]:
+    """Give what the policy says, and for how long each rule has been as it is."""
+    policy = running.policy
+    return {
+        "baseline": policy.baseline,
+        "interval_seconds": policy.interval_seconds,
+        "limits": {
+            "cooldown_seconds": policy.limits.cooldown_seconds,
+            "max_switches": policy.limits.max_switches,
+            "per_seconds": policy.limits.per_seconds,
+            "on_flap": str(policy.limits.on_flap),
+        },
+        "rules": [
+            {
+                "name": rule.name,
+                "edition": rule.edition,
+                "state": str(decision.rules[rule.name]),
+                "held_seconds": decision.time - running.state.rules[rule.name].since,
+                "when": rule.when.text,
+                "until": rule.until.text if rule.until else None,
+                "for_seconds": rule.for_seconds,
+                "keep_for_seconds": rule.keep_for_seconds,
+                "on_no_data": str(rule.on_no_data),
+                "samples": {"need": rule.samples.need, "of": rule.samples.of},
+                "hours": len(rule.hours),
+            }
+            for rule in policy.rules
+        ],
+    }

@@ -231,7 +231,7 @@ class Decision:
     ``values`` are the signals the reason rests on, e.g. {'calls_rate("pipe_write")': 51234.0}.
     ``rule`` is "" when no rule is active and the baseline is wanted. ``suppressed`` is why another
     edition than the current one is not switched to, if one is asked for; in mode advise together
-    with the action to switch.
+    with the action to switch. ``readings`` has the values of all that the policy reads.
     """
 
     time: float
@@ -246,6 +246,7 @@ class Decision:
     rules: Mapping[str, RuleState]
     phase: PolicyPhase = PolicyPhase.INACTIVE
     suppressed: Suppression | None = None
+    readings: Mapping[str, float | None] = field(default_factory=dict)
 
 
 PARTIAL_MODES = frozenset({"scoped", "per-object"})

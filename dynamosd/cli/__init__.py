@@ -120,6 +120,7 @@ def _parser() -> _Parser:
     _add_check(commands)
     _add_test(commands)
     _add_replay(commands)
+    _add_explain(commands)
     _add_edition(commands)
     _add_doctor(commands)
     return parser
@@ -249,6 +250,20 @@ def _add_replay(commands: _Commands[_Parser]) -> None:
         default="1m",
         help="a switch back within this time is a flap (%(default)s)",
     )
+
+
+def _add_explain(commands: _Commands[_Parser]) -> None:
+    def explain(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.explain import explain_policies  # noqa: PLC0415 - imports take long
+
+        return explain_policies(args, kmod)
+
+    text = "why an edition is active, and what each rule needs to change that"
+    parser = _add(commands, "explain", text, explain)
+    parser.add_argument(
+        "policy", metavar="NAME", nargs="?", help="a policy or a subsystem; otherwise all"
+    )
+    _add_runtime_dir(parser)
 
 
 def _add_edition(commands: _Commands[_Parser]) -> None:

@@ -143,11 +143,14 @@ class Policy:
     """What tells this content of the file from another one, whatever its name."""
     inputs: tuple[Input, ...] = field(init=False, repr=False, compare=False)
     """Everything that the rules' conditions read, each once."""
+    names: Mapping[str, Input] = field(init=False, repr=False, compare=False)
+    """The same by its name, as conditions write it."""
 
     def __post_init__(self) -> None:
         """Collect the inputs: evaluating needs them each time."""
         inputs = dict.fromkeys(read for rule in self.rules for read in rule.inputs)
         object.__setattr__(self, "inputs", tuple(inputs))
+        object.__setattr__(self, "names", {read.text: read for read in inputs})
 
     @property
     def signals(self) -> frozenset[tuple[str, str]]:

@@ -21,12 +21,10 @@ from typing import NamedTuple
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
-from dynamosd.policy.durations import format_duration
+from dynamosd.policy.durations import format_duration, format_number
 from dynamosd.policy.readings import Averages, Lack, Readings, take
 
 _IN_FORCE = frozenset({RuleState.ACTIVE, RuleState.LEAVING})
-
-_WHOLE_NUMBERS_FROM = 100.0
 
 _ROUNDING_SECONDS = 1e-6
 """Times that differ by less are the same: they are sums and differences of periods."""
@@ -151,6 +149,7 @@ def evaluate(
         rules={each.rule.name: each.shown for each in steps},
         phase=limiter.phase(situation) or _phase(steps, winner),
         suppressed=suppressed,
+        readings={name: readings.values[read] for name, read in policy.names.items()},
     )
     return decision, PolicyState(
         rules={each.rule.name: each.progress for each in steps},
@@ -389,12 +388,8 @@ def _describe(step: _Step) -> str:
 def _list(values: Mapping[str, float | None]) -> str:
     """Return the values there are, each followed by a comma."""
     return "".join(
-        f"{name} = {_number(value)}, " for name, value in values.items() if value is not None
+        f"{name} = {format_number(value)}, " for name, value in values.items() if value is not None
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= _WHOLE_NUMBERS_FROM else f"{value:.3g}"
 
 
 def _of(held: float, needed: float) -> str:

@@ -112,7 +112,7 @@ def _to_integer(value: float) -> int:
     return int(value)
 
 
-AND, OR, CHOICE = "logical_and", "logical_or", "conditional"
+AND, OR, NOT, CHOICE = "logical_and", "logical_or", "logical_not", "conditional"
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "equals": operator.eq,
@@ -125,7 +125,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **COMPARISONS,
-    "logical_not": operator.not_,
+    NOT: operator.not_,
     "add_double": operator.add,
     "subtract_double": operator.sub,
     "multiply_double": operator.mul,
@@ -276,7 +276,7 @@ def _native(expression: Expression) -> ast.expr:
         made = ast.Compare(arguments[0], [_NATIVE_COMPARISONS[overload]()], [arguments[1]])
     elif overload in _NATIVE_OPERATIONS:
         made = ast.BinOp(arguments[0], _NATIVE_OPERATIONS[overload](), arguments[1])
-    elif overload == "logical_not":
+    elif overload == NOT:
         made = ast.UnaryOp(ast.Not(), arguments[0])
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynamosd import daemon, journal, status
+from dynamosd import cli, daemon, journal, status
 from dynamosd.config import Config
 from dynamosd.daemon import Daemon, World, read_policies
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
@@ -1135,6 +1136,47 @@ def test_status_for_dynamosctl(house: House) -> None:
     assert shown["last_switches"]["readahead"]["trigger"] == "policy"
     assert {"calls_rate", "in_flight"} <= {each["signal"] for each in shown["signals"]}
     assert status.read(house.settings.runtime_dir) is None
+
+
+def test_status_is_enough_to_explain(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(house.settings.runtime_dir)
+    shown: list[Any] = []
+
+    def explain() -> None:
+        assert cli.main(["explain", "--runtime-dir", folder]) == 0
+        assert cli.main(["explain", "storm", "--runtime-dir", folder, "-o", "json"]) == 0
+        text, brace, answer = capsys.readouterr().out.partition("{")
+        shown.extend([text, json.loads(brace + answer)])
+
+    house.run(5.0, {1.5: explain, 2.5: lambda: house.block(3), 4.5: explain})
+    before, first, after, second = shown
+    assert "original is active; the policy is inactive, and wants original" in before
+    assert "rule busy -> random: inactive" in before
+    assert f'needs in_flight("{ORDER}") > 2.5 (now 0)' in before
+    assert "begins when its when-condition is true for 0s" in before
+    assert "random is active; the policy is active, and wants random" in after
+    assert "rule busy -> random: active for 1s" in after
+    assert f'needs in_flight("{ORDER}") <= 2.5 (now 3)' in after
+    assert "last switch: original -> random" in after
+    assert max(map(len, (before + after).splitlines())) <= 80
+    (rule,) = first["policies"][0]["rules"]
+    assert (rule["state"], rule["condition"], rule["result"]) == ("inactive", "when", False)
+    assert rule["comparisons"] == [
+        {"text": f'in_flight("{ORDER}") > 2.5', "left": 0.0, "right": 2.5, "result": False}
+    ]
+    assert second["policies"][0]["last_switch"]["to"] == "random"
+    assert cli.main(["explain", "--runtime-dir", folder]) == 5
+    assert "no daemon is running" in capsys.readouterr().err
+
+
+def test_explain_what_there_is_not(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(house.settings.runtime_dir)
+    codes: list[int] = []
+    house.run(
+        2.0, {1.5: lambda: codes.append(cli.main(["explain", "strom", "--runtime-dir", folder]))}
+    )
+    assert codes == [1]
+    assert 'did you mean "storm"?' in capsys.readouterr().err
 
 
 def run_and_stop(house: House, monkeypatch: pytest.MonkeyPatch) -> int:
