@@ -203,6 +203,12 @@ def _add_check(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--offline", action="store_true", help="do not look which names the module has"
     )
+    parser.add_argument(
+        "--format",
+        choices=("text", "github"),
+        default="text",
+        help="github: as annotations of a workflow (text)",
+    )
 
 
 def _add_test(commands: _Commands[_Parser]) -> None:

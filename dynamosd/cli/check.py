@@ -10,7 +10,7 @@ from dynamosd.cli.output import print_json, problem_json, warn
 from dynamosd.errors import Unreachable
 from dynamosd.policy.load import Checked, check_files
 from dynamosd.policy.names import SubsystemNames, names_of
-from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
+from dynamosd.policy.problems import PolicyErrors, Problem, Severity, format_github, has_errors
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ def check_policies(args: argparse.Namespace, kmod: Kmod) -> int:
         )
         return code
     for problem in problems:
-        print(problem)
+        print(format_github(problem) if args.format == "github" else problem)
     print(_summary(len(files), checked, code))
     return code
 

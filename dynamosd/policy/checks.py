@@ -16,6 +16,7 @@ from dynamosd.policy.definition import Mode, SwitchMode
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
+from dynamosd.policy.regions import always, follows
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
 _BASELINE: Path = ("spec", "baseline")
@@ -41,6 +42,7 @@ class Checker:
             for key in _CONDITIONS:
                 self._compile((*path, key))
         self._check_rule_names()
+        self._check_hysteresis()
         self._check_useless_rules()
         self._check_timeout()
         self._check_limits()
@@ -66,6 +68,9 @@ class Checker:
         self.conditions[path] = condition
         if condition.constant is not None:
             message = f'"{path[-1]}" is always {str(condition.constant).lower()}'
+            self._warn(path, message, "constant-condition")
+        elif (result := always(condition)) is not None:
+            message = f'"{path[-1]}" is {str(result).lower()} for all values its signals can have'
             self._warn(path, message, "constant-condition")
         elif not condition.references:
             message = f'"{path[-1]}" {condition.evaluate(Signals(0.0, {})).reason}'
@@ -93,6 +98,13 @@ class Checker:
                 message = f'rule "{name}" is already in line {seen[name]}'
                 self._add(place, Severity.ERROR, message, "duplicate-rule")
             seen.setdefault(name, place.line)
+
+    def _check_hysteresis(self) -> None:
+        for path in self._rules():
+            when, until = (self.conditions.get((*path, key)) for key in _CONDITIONS)
+            if when and until and follows(when, until):
+                message = 'the rule ends as soon as it begins: "until" is true whenever "when" is'
+                self._warn((*path, "until"), message, "no-hysteresis")
 
     def _check_useless_rules(self) -> None:
         baseline = _text(self.document, _BASELINE) or ORIGINAL

@@ -38,6 +38,13 @@ _MAX_FAULTS = 5
 _ACCEPTED = "booleans, numbers, comparisons, && || !, + - * / %, a ? b : c, int() and double()"
 
 _ERROR = re.compile(r"(?:^|^INVALID_ARGUMENT: )ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
+_OTHER_LANGUAGES: Mapping[str, str] = {
+    "token recognition error at: '=": "equal is ==",
+    "input 'and'": "and is &&",
+    "input 'or'": "or is ||",
+    "input 'not'": "not is !",
+}
+
 _NO_OVERLOAD = re.compile(r"found no matching overload for '(.*)' applied to '(.*)'")
 _UNDECLARED = re.compile(r"undeclared reference to '(.*?)' \(in container")
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
@@ -215,6 +222,8 @@ class _Inspector:
         """Say that something has no place in a condition, unless something about it was said."""
         if not self.faults:
             what = f'"{node.function.strip("_")}"' if isinstance(node, syntax.Call) else "this"
+            if isinstance(node, syntax.Literal):
+                what = "a text"
             message = f"{what} is not accepted in a condition"
             self._add(node, message, "condition-syntax", _ACCEPTED)
 
@@ -285,7 +294,7 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
             message = f"{name} takes one argument, a function's name in quotes"
             return Fault(line, column, message, "signal-argument", f'e.g. {name}("pipe_write")')
         if name == EWMA:
-            return _average_fault(line, column, "nothing")
+            return _average_fault(line, column)
         hint = did_you_mean(name, [*SIGNALS, EWMA]) or f"there are {', '.join(SIGNALS)}"
         start = _start_of_name(text, line, column, name)
         return Fault(line, start, f'unknown name "{name}"', "unknown-signal", hint)
@@ -293,11 +302,14 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
     if overload:
         return _type_fault(line, column, overload[1], overload[2].strip("()"), text)
     message = message.removeprefix("Syntax error: ").partition(" expecting {")[0]
-    return Fault(line, column, message.replace("'<EOF>'", "end of text"), "condition-syntax")
+    message = message.replace("'<EOF>'", "end of text").replace("<EOF>", "end of text")
+    hint = next((hint for found, hint in _OTHER_LANGUAGES.items() if found in message), "")
+    return Fault(line, column, message, "condition-syntax", hint)
 
 
-def _average_fault(line: int, column: int, types: str) -> Fault:
-    message = f"{EWMA} takes a signal and a duration in quotes, not {types or 'nothing'}"
+def _average_fault(line: int, column: int, types: str = "") -> Fault:
+    message = f"{EWMA} takes a signal and a duration in quotes"
+    message += f", not {types}" if types else ""
     hint = f'e.g. {EWMA}(calls_rate("pipe_write"), "10s")'
     return Fault(line, column, message, "signal-argument", hint)
 

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The shape of a policy file: keys, types, defaults. What is not implemented is not accepted."""
+"""The shape of a policy file: keys, types, defaults. What is not implemented is not accepted.
+
+policies/schema.json is made of it, for editors: ``python -m dynamosd.policy.schema >
+policies/schema.json``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -19,7 +26,7 @@ from dynamosd.policy.definition import (
     SwitchMode,
 )
 from dynamosd.policy.durations import MAX_SECONDS, PATTERN, format_duration, parse_duration
-from dynamosd.policy.hours import CLOCK_PATTERN, DAYS_PATTERN, parse_clock, parse_days
+from dynamosd.policy.hours import CLOCK_PATTERN, DAYS, DAYS_PATTERN, parse_clock, parse_days
 
 API_VERSION = "dynamos/v1alpha1"
 KIND = "SwitchPolicy"
@@ -200,3 +207,36 @@ class PolicyFile(_Strict):
     kind: Literal["SwitchPolicy"]
     metadata: Metadata
     spec: Spec
+
+
+# ------------------------------------------------------------------------------- for editors
+
+_AS_WRITTEN: Mapping[str, Callable[[Any], str]] = {
+    PATTERN: format_duration,
+    DAYS_PATTERN: lambda _days: f"{DAYS[0]}-{DAYS[-1]}",
+    CLOCK_PATTERN: lambda minutes: f"{minutes // 60:02d}:{minutes % 60:02d}",
+}
+"""How defaults are written that are something else once they are read, by their pattern."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a policy file. It knows the shape; `checks` knows the rest."""
+    schema = PolicyFile.model_json_schema(by_alias=True)
+    for model in (schema, *schema["$defs"].values()):
+        for key in model.get("properties", {}).values():
+            written = _AS_WRITTEN.get(key.get("pattern", ""))
+            if written and "default" in key:
+                key["default"] = written(key["default"])
+            # What may be missing may not be empty.
+            if {"type": "null"} in key.get("anyOf", ()):
+                key.update(key.pop("anyOf")[0])
+                del key["default"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{KIND} of {API_VERSION}",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -739,6 +739,15 @@ def test_help_has_examples_that_fit_a_terminal(
     assert max(map(len, lines)) <= WIDTH
 
 
+def test_check_for_github(control: Control, tmp_path: Path) -> None:
+    file = write_policy(tmp_path, edition="randum")
+    assert control("check", str(file), "--format", "github") == 1
+    line = next(line for line in control.shown.splitlines() if line.startswith("::error"))
+    assert line.startswith(f"::error file={file},line=")
+    assert "title=unknown-edition::" in line
+    assert 'did you mean "random"?' in line
+
+
 # -------------------------------------------------------------------------------------- tests
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ from dynamosd.policy.load import (
 from dynamosd.policy.names import names_of
 from dynamosd.policy.positions import MAX_BYTES, MAX_DEPTH
 from dynamosd.policy.problems import PolicyErrors, Severity
-from dynamosd.policy.schema import PolicyFile
+from dynamosd.policy.schema import json_schema
 from tests.unit.policy.build import KNOWN, RULE, lines_of, policy_of, problems_of, text_of
 
 
@@ -755,6 +756,15 @@ def test_empty_directory(tmp_path: Path) -> None:
     assert load_directory(tmp_path, known=KNOWN) == ()
 
 
-def test_schema_can_be_exported_for_editors() -> None:
-    schema = PolicyFile.model_json_schema(by_alias=True)
-    assert "keepFor" in schema["$defs"]["RuleSpec"]["properties"]
+def test_schema_for_editors_is_current() -> None:
+    file = Path(__file__).parents[3] / "policies" / "schema.json"
+    assert json.loads(file.read_text()) == json_schema()
+
+
+def test_schema_for_editors_says_what_is_written() -> None:
+    definitions = json_schema()["$defs"]
+    assert definitions["RuleSpec"]["properties"]["keepFor"]["default"] == "0s"
+    assert definitions["Spec"]["properties"]["interval"]["default"] == "1s"
+    assert definitions["DuringSpec"]["properties"]["to"]["default"] == "24:00"
+    assert definitions["Spec"]["additionalProperties"] is False
+    assert "null" not in json.dumps(definitions)
