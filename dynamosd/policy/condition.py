@@ -11,8 +11,11 @@ back for each signal takes ten times as long.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple
 
 from cel_expr_python import cel
 
@@ -82,19 +85,23 @@ class Reference:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a condition came to.
 
     ``result`` is None when it could not be decided; ``lack`` and ``reason`` then say why.
-    ``values`` has every input of the condition, also those that did not matter; None where there is
-    no usable value.
+    ``found`` are the values of its inputs, in the order of ``names``.
     """
 
     result: bool | None
-    values: Mapping[str, float | None]
+    names: tuple[str, ...]
+    found: Sequence[float | None]
     reason: str = ""
     lack: Lack | None = None
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Every input, also those that did not matter; None where there is no usable value."""
+        return dict(zip(self.names, self.found, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,13 @@ class Condition:
     references: tuple[Reference, ...]
     program: Program = field(repr=False, compare=False)
     names: tuple[str, ...] = field(repr=False, compare=False)
+    _pick: Callable[[Mapping[str, float | None]], Sequence[float | None]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Prepare what is done at each evaluation."""
+        object.__setattr__(self, "_pick", _picker(self.names))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -123,28 +137,36 @@ class Condition:
 
     def evaluate(self, signals: Signals) -> Outcome:
         """Decide the condition as the first one of its policy: averages begin here."""
-        readings, _ = take(self.inputs, signals, {}, signals.time)
+        by_name = dict(zip(self.names, self.inputs, strict=True))
+        readings, _ = take(by_name, signals, {}, signals.time)
         return self.judge(readings)
 
     def judge(self, readings: Readings) -> Outcome:
         """Decide the condition; never raises. ``readings`` has at least its inputs."""
-        values = [readings.values[read] for read in self.inputs]
-        named = dict(zip(self.names, values, strict=True))
+        found = self._pick(readings.values)
         try:
-            return Outcome(self.program.decide(values), named)
+            return Outcome(self.program.decide(found), self.names, found)
         except Undecided as error:
-            return self._undecided(readings, named, str(error))
+            return self._undecided(readings, found, str(error))
 
-    def _undecided(
-        self, readings: Readings, named: Mapping[str, float | None], error: str
-    ) -> Outcome:
-        missing = [read for read in self.inputs if readings.values[read] is None]
-        if error != MISSING or not missing:
-            return Outcome(None, named, f"cannot be computed: {error}", Lack.NO_DATA)
-        lacks = {readings.lack(read) for read in missing}
+    def _undecided(self, readings: Readings, found: Sequence[float | None], error: str) -> Outcome:
+        missing = [name for name, value in zip(self.names, found, strict=True) if value is None]
+        if error != MISSING:
+            reason = f"cannot be computed: {error}"
+            return Outcome(None, self.names, found, reason, Lack.NO_DATA)
+        lacks, texts = zip(*map(readings.why, missing), strict=True)
         # What is not trusted decides how careful to be.
         lack = Lack.UNTRUSTED if Lack.UNTRUSTED in lacks else Lack.NO_DATA
-        return Outcome(None, named, "; ".join(map(readings.why, missing)), lack)
+        return Outcome(None, self.names, found, "; ".join(texts), lack)
+
+
+def _picker(
+    names: tuple[str, ...],
+) -> Callable[[Mapping[str, float | None]], Sequence[float | None]]:
+    """Return what takes the values of some names out of all."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 def compile_condition(text: str) -> Condition:
@@ -176,7 +198,9 @@ def compile_condition(text: str) -> Condition:
         faults = sorted(inspector.faults, key=lambda fault: (fault.line, fault.column))
         raise ConditionError(tuple(faults[:_MAX_FAULTS]))
     references = sorted(inspector.references, key=lambda each: (each.line, each.column))
-    return Condition(text, tuple(references), made, tuple(each.text for each in made.inputs))
+    # Interned: they are what values are looked up by.
+    names = tuple(sys.intern(each.text) for each in made.inputs)
+    return Condition(text, tuple(references), made, names)
 
 
 def _environment() -> cel.Env:

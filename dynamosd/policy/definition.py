@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -150,7 +151,7 @@ class Policy:
         """Collect the inputs: evaluating needs them each time."""
         inputs = dict.fromkeys(read for rule in self.rules for read in rule.inputs)
         object.__setattr__(self, "inputs", tuple(inputs))
-        object.__setattr__(self, "names", {read.text: read for read in inputs})
+        object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
 
     @property
     def signals(self) -> frozenset[tuple[str, str]]:

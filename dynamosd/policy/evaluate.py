@@ -84,18 +84,32 @@ class Situation:
 
 @dataclass(slots=True)
 class _Step:
-    """One rule's evaluation: where it stands, what it looked at, why, and what holds it back."""
+    """One rule's evaluation: where it stands, what it looked at, why, and what holds it back.
+
+    ``held`` is for how long what ``says`` says has been so, and ``needed`` how long it has to be.
+    """
 
     rule: Rule
     progress: Progress
     shown: RuleState
     outcome: Outcome
-    why: str
+    says: str
     hindrance: Suppression | None = None
+    held: float | None = None
+    needed: float | None = None
 
     @property
     def in_force(self) -> bool:
         return self.progress.state in _IN_FORCE
+
+    @property
+    def why(self) -> str:
+        """The reason in words: most steps are never asked for it."""
+        if self.held is None:
+            return self.says
+        held = format_duration(self.held)
+        needed = f" of {format_duration(self.needed)}" if self.needed is not None else ""
+        return f"{self.says} for {held}{needed}"
 
 
 def adopt(policy: Policy, current: str, now: float) -> PolicyState:
@@ -126,7 +140,7 @@ def evaluate(
         advise it is what the policy wants, and carrying it out or not is the caller's business.
     """
     now, current = situation.now, situation.current
-    readings, averages = take(policy.inputs, signals, state.averages, now)
+    readings, averages = take(policy.names, signals, state.averages, now)
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     target = winner.rule.edition if winner else policy.baseline
@@ -149,7 +163,7 @@ def evaluate(
         rules={each.rule.name: each.shown for each in steps},
         phase=limiter.phase(situation) or _phase(steps, winner),
         suppressed=suppressed,
-        readings={name: readings.values[read] for name, read in policy.names.items()},
+        readings=readings.values,
     )
     return decision, PolicyState(
         rules={each.rule.name: each.progress for each in steps},
@@ -174,7 +188,7 @@ def _step(rule: Rule, readings: Readings, state: PolicyState, situation: Situati
         step = _step_waiting(rule, readings, before, situation.now, inside=inside)
     if situation.quarantined and step.in_force and rule.edition in situation.quarantined:
         step.shown, step.hindrance = RuleState.QUARANTINED, Suppression.QUARANTINED
-        step.why = f"{situation.quarantined[rule.edition]}; {step.why}"
+        step.says = f"{situation.quarantined[rule.edition]}; {step.says}"
     return step
 
 
@@ -193,22 +207,21 @@ def _step_waiting(
         return _Step(rule, inactive, RuleState.INACTIVE, when, "outside of its hours", asks)
     if rule.samples.of > 1:
         found = recent.bit_count()
-        says = f"when-condition true in {found} of the last {rule.samples.of} samples"
         if found < rule.samples.need:
             shown = RuleState.PENDING if found else RuleState.INACTIVE
             asks = Suppression.SAMPLES if found else None
-            why = f"{says}, {rule.samples.need} needed"
-            return _Step(rule, inactive, shown, when, why, asks)
+            says = f"when-condition true in {found} of the last {rule.samples.of} samples"
+            says += f", {rule.samples.need} needed"
+            return _Step(rule, inactive, shown, when, says, asks)
     elif not when.result:
         return _Step(rule, inactive, RuleState.INACTIVE, when, "when-condition is false")
     pending = _to(RuleState.PENDING, before, now, recent)
     held = max(0.0, now - pending.since)
     if _is_over(held, rule.for_seconds):
-        why = f"when-condition held for {format_duration(held)}"
         active = Progress(RuleState.ACTIVE, now)
-        return _Step(rule, active, RuleState.ACTIVE, when, why)
-    why = f"when-condition true for {_of(held, rule.for_seconds)}"
-    return _Step(rule, pending, RuleState.PENDING, when, why, Suppression.FOR)
+        return _Step(rule, active, RuleState.ACTIVE, when, "when-condition held", None, held)
+    says, needed = "when-condition true", rule.for_seconds
+    return _Step(rule, pending, RuleState.PENDING, when, says, Suppression.FOR, held, needed)
 
 
 def _step_in_force(
@@ -235,10 +248,9 @@ def _step_in_force(
     held = max(0.0, now - leaving.since)
     if _is_over(held, rule.keep_for_seconds):
         inactive = Progress(RuleState.INACTIVE, now)
-        why = f"left: {says} for {format_duration(held)}"
-        return _Step(rule, inactive, RuleState.INACTIVE, until, why)
-    why = f"{says} for {_of(held, rule.keep_for_seconds)}"
-    return _Step(rule, leaving, RuleState.LEAVING, until, why, Suppression.KEEP_FOR)
+        return _Step(rule, inactive, RuleState.INACTIVE, until, f"left: {says}", None, held)
+    needed = rule.keep_for_seconds
+    return _Step(rule, leaving, RuleState.LEAVING, until, says, Suppression.KEEP_FOR, held, needed)
 
 
 def _remember(rule: Rule, before: Progress, when: Outcome) -> int:
@@ -254,9 +266,9 @@ def _is_over(elapsed: float, seconds: float) -> bool:
 
 def _to(state: RuleState, before: Progress, now: float, recent: int = 0) -> Progress:
     """Return the progress in a state, which began now unless the rule was in it already."""
-    if before.state is not state:
-        return Progress(state, now, recent)
-    return before if before.recent == recent else Progress(state, before.since, recent)
+    if before.state is state:
+        return before if before.recent == recent else Progress(state, before.since, recent)
+    return Progress(state, now, recent)
 
 
 def _held_back(steps: Sequence[_Step], winner: _Step | None, current: str) -> Suppression | None:
@@ -387,9 +399,11 @@ def _describe(step: _Step) -> str:
 
 def _list(values: Mapping[str, float | None]) -> str:
     """Return the values there are, each followed by a comma."""
-    return "".join(
-        f"{name} = {format_number(value)}, " for name, value in values.items() if value is not None
-    )
+    text = ""
+    for name, value in values.items():
+        if value is not None:
+            text += f"{name} = {format_number(value)}, "
+    return text
 
 
 def _of(held: float, needed: float) -> str:

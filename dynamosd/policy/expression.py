@@ -284,12 +284,17 @@ def _native(expression: Expression) -> ast.expr:
 class Program:
     """An expression that can be run."""
 
-    __slots__ = ("_fast", "expression", "inputs")
+    __slots__ = ("_blank", "_fast", "expression", "inputs")
 
     def __init__(self, expression: Expression, inputs: tuple[Input, ...]) -> None:
         self.expression = expression
         self.inputs = inputs
         self._fast = _compile(expression, len(inputs))
+        self._blank: bool | Undecided
+        try:
+            self._blank = explore(expression, (None,) * len(inputs))
+        except Undecided as error:
+            self._blank = error.with_traceback(None)
 
     def decide(self, values: Sequence[float | None]) -> bool:
         """Return what the expression comes to, for values in the order of ``inputs``.
@@ -303,5 +308,10 @@ class Program:
             except ArithmeticError:
                 # One side could not be computed. Whether that matters is for the other to say.
                 pass
+        elif values.count(None) == len(values):
+            # So it is with an idle or a new function; it comes to the same each time.
+            if isinstance(self._blank, Undecided):
+                raise Undecided(*self._blank.args)
+            return self._blank
         result: bool = explore(self.expression, values)
         return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dynamosd.model import Signal, Signals
@@ -25,6 +25,10 @@ class Lack(enum.StrEnum):
     UNTRUSTED = "untrusted"
 
 
+_LACKS = {True: (Lack.NO_DATA, "no data"), False: (Lack.UNTRUSTED, "not trusted")}
+"""By whether the signal is trusted."""
+
+
 class Average(NamedTuple):
     """An average, and when it was last brought up to date."""
 
@@ -36,41 +40,44 @@ Averages = Mapping[Input, Average]
 
 
 class Readings:
-    """The values that some inputs have now; None where there is none."""
+    """The values that some inputs have now, by their names; None where there is none."""
 
-    __slots__ = ("_signals", "values")
+    __slots__ = ("_names", "_signals", "_whys", "values")
 
-    def __init__(self, signals: Signals, values: Mapping[Input, float | None]) -> None:
+    def __init__(
+        self, signals: Signals, names: Mapping[str, Input], values: Mapping[str, float | None]
+    ) -> None:
         self._signals = signals.values
+        self._names = names
+        self._whys: dict[str, tuple[Lack, str]] = {}
         self.values = values
 
-    def lack(self, read: Input) -> Lack:
-        """Say what is wrong with an input that has no value."""
-        found = self._signals.get(read[:2], _NOT_MEASURED)
-        return Lack.NO_DATA if found.trusted else Lack.UNTRUSTED
-
-    def why(self, read: Input) -> str:
-        """Say why an input has no value, in words."""
-        found = self._signals.get(read[:2], _NOT_MEASURED)
-        kind = "no data" if found.trusted else "not trusted"
-        return f"{read.text}: {kind}: {found.reason}" if found.reason else f"{read.text}: {kind}"
+    def why(self, name: str) -> tuple[Lack, str]:
+        """Say why an input has no value, as a word and in words."""
+        told = self._whys.get(name)
+        if told is None:
+            found = self._signals.get(self._names[name][:2], _NOT_MEASURED)
+            lack, kind = _LACKS[found.trusted]
+            text = f"{name}: {kind}: {found.reason}" if found.reason else f"{name}: {kind}"
+            told = self._whys[name] = (lack, text)
+        return told
 
 
 def take(
-    inputs: Iterable[Input], signals: Signals, averages: Averages, now: float
+    names: Mapping[str, Input], signals: Signals, averages: Averages, now: float
 ) -> tuple[Readings, Averages]:
     """Return what the inputs read now, and the averages to go on from."""
-    values: dict[Input, float | None] = {}
+    values: dict[str, float | None] = {}
     found = signals.values
     moved: dict[Input, Average] = {}
-    for read in inputs:
+    for name, read in names.items():
         signal = found.get(read[:2])
         value = signal.value if signal is not None and signal.trusted else None
         if read.smooth_seconds and value is not None:
             moved[read] = _move(averages.get(read), value, now, read.smooth_seconds)
             value = moved[read].value
-        values[read] = value
-    return Readings(signals, values), {**averages, **moved} if moved else averages
+        values[name] = value
+    return Readings(signals, names, values), {**averages, **moved} if moved else averages
 
 
 def _move(before: Average | None, value: float, now: float, smooth_seconds: float) -> Average:

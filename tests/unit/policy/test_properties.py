@@ -171,7 +171,7 @@ def outcome_of(seen: Seen, rule: Rule, *, waiting: bool) -> Outcome:
     lack = None
     if result is None:
         lack = Lack.UNTRUSTED if Lack.UNTRUSTED in lacks else Lack.NO_DATA
-    return Outcome(result, named, "", lack)
+    return Outcome(result, tuple(named), list(named.values()), "", lack)
 
 
 # --------------------------------------------------------------------------------- properties
