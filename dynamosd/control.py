@@ -27,7 +27,7 @@ from dynamosd.model import (
     SwitchResult,
 )
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
-from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
+from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
 from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
-    from dynamosd.policy.definition import Policy, Rule
+    from dynamosd.policy.definition import Policy
     from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
@@ -95,7 +95,7 @@ class Controller:
     def put_in_force(self, policies: Iterable[Policy], kernel: KernelState) -> bool:
         """Replace all policies at once.
 
-        One that has not changed keeps its rules' states; a new one adopts what it finds. A
+        Rules that have not changed keep their states; a new policy adopts what it finds. A
         subsystem that is no longer enforced goes back to its baseline, if its policy said so:
         False if one could not.
         """
@@ -107,7 +107,7 @@ class Controller:
                 # Read again it may stand elsewhere in its file.
                 self._running[policy.name] = replace(old, policy=policy)
             else:
-                state = _adopt(policy, kernel, now)
+                state = _begin(policy, old, kernel, now)
                 ticker = Ticker(policy.interval_seconds, now)
                 self._running[policy.name] = _Running(policy, state, ticker)
         enforced = {each.subsystem for each in self.policies if each.mode is Mode.ENFORCE}
@@ -374,11 +374,15 @@ class Controller:
         return [_status(each) for each in self._running.values()]
 
 
-def _adopt(policy: Policy, kernel: KernelState, now: float) -> PolicyState:
+def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float) -> PolicyState:
+    """Give the state that a policy begins with; ``old`` is the policy of that name until now."""
     subsystem = kernel.subsystems.get(policy.subsystem)
     if subsystem is None:
         return PolicyState()
-    return adopt(policy, _begun(policy, subsystem) or subsystem.active, now)
+    current = _begun(policy, subsystem) or subsystem.active
+    if old is None:
+        return adopt(policy, current, now)
+    return carry_over(old.policy, old.state, policy, current, now)
 
 
 def _begun(policy: Policy, subsystem: Subsystem) -> str | None:
@@ -479,35 +483,9 @@ def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: flo
     )
 
 
-def _meaning(policy: Policy) -> tuple[object, ...]:
-    """Give all of a policy that its rules' states depend on: not where it stands in its file."""
-    return (
-        policy.subsystem,
-        policy.mode,
-        policy.baseline,
-        policy.interval_seconds,
-        policy.on_exit,
-        policy.on_loss,
-        policy.loss_grace_seconds,
-        policy.switch_mode,
-        policy.switch_timeout_seconds,
-        policy.limits,
-        tuple(map(_rule_meaning, policy.rules)),
-    )
-
-
-def _rule_meaning(rule: Rule) -> tuple[object, ...]:
-    return (
-        rule.name,
-        rule.edition,
-        rule.when.text,
-        rule.until.text if rule.until else None,
-        rule.for_seconds,
-        rule.keep_for_seconds,
-        rule.on_no_data,
-        rule.samples,
-        rule.hours,
-    )
+def _meaning(policy: Policy) -> Policy:
+    """Give all of a policy that its behaviour depends on: not where it stands in its file."""
+    return replace(policy, file="", labels={}, annotations={}, remarks=())
 
 
 def _status(running: _Running) -> dict[str, Any]:

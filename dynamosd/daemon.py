@@ -140,6 +140,7 @@ class Daemon:
         self._kernel: KernelState | None = kernel
         self._ticker = Ticker(MAX_PERIOD_SECONDS, world.clock.now())
         self._reload_ok, self._reloaded = True, self._started
+        self._reloads, self._reload_error = 0, ""
         self._status_errors = 0
         self._lag = 0.0
         self._controller.put_in_force(policies, kernel)
@@ -301,6 +302,8 @@ class Daemon:
             "module": self._kernel.version if self._kernel else None,
             "probes_attached": self._sampler.probe is not None,
             "last_reload_successful": self._reload_ok,
+            "reloads": self._reloads,
+            "reload_error": self._reload_error,
             "recordings": str(self._settings.recordings),
             "policies": self._controller.status(),
             "last_switches": self._controller.last_switches,
@@ -320,10 +323,11 @@ class Daemon:
 
     def _read_again(self, kernel: KernelState) -> None:
         """Put what the files say now in force, all of it or nothing."""
+        self._reloads += 1
         try:
             policies = read_policies(self._settings, names_of(kernel), self._say)
         except DynamosError as error:
-            self._reload_ok = False
+            self._reload_ok, self._reload_error = False, error.message
             for line in error.message.splitlines():
                 self._say(line)
             self._say("the policies are not good: the last good ones stay in force")
@@ -331,6 +335,7 @@ class Daemon:
             self._journal.forget("reload_failed")
             return
         self._reload_ok, self._reloaded = True, self._clock.wall()
+        self._reload_error = ""
         self._controller.put_in_force(policies, kernel)
         names = [policy.name for policy in policies]
         self._ticker = dataclasses.replace(self._ticker, period=self._period())

@@ -121,6 +121,7 @@ def _parser() -> _Parser:
     _add_test(commands)
     _add_replay(commands)
     _add_explain(commands)
+    _add_reload(commands)
     _add_edition(commands)
     _add_doctor(commands)
     return parser
@@ -268,6 +269,26 @@ def _add_explain(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "explain", text, explain)
     parser.add_argument(
         "policy", metavar="NAME", nargs="?", help="a policy or a subsystem; otherwise all"
+    )
+    _add_runtime_dir(parser)
+
+
+def _add_reload(commands: _Commands[_Parser]) -> None:
+    def reload(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.reload import reload_policies  # noqa: PLC0415 - see the top
+
+        return reload_policies(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "have the daemon read its policies again, all or nothing"
+    parser = _add(commands, "reload", text, reload)
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=arguments.duration,
+        default="30s",
+        help="how long to wait for its answer (%(default)s)",
     )
     _add_runtime_dir(parser)
 

@@ -15,7 +15,7 @@ limits to say: they know the switches that were made from the edition being ther
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
@@ -122,6 +122,31 @@ def adopt(policy: Policy, current: str, now: float) -> PolicyState:
         if rule.edition == current and current != policy.baseline:
             return PolicyState({rule.name: Progress(RuleState.ACTIVE, now)})
     return PolicyState()
+
+
+def carry_over(
+    old: Policy, state: PolicyState, new: Policy, current: str, now: float
+) -> PolicyState:
+    """Return the state to go on with when a policy was read again and has changed.
+
+    Rules that have not changed stay where they are, with the time that they have been there, and
+    so do averages that are still used. The others begin as with `adopt`, if no rule is in force.
+    Switches count on, and what is frozen stays so, unless the limits have changed.
+    """
+    if old.subsystem != new.subsystem:
+        return adopt(new, current, now)
+    before = {rule.name: rule for rule in old.rules}
+    kept = {
+        rule.name: state.rules[rule.name]
+        for rule in new.rules
+        if rule.name in state.rules and before.get(rule.name) == rule
+    }
+    if not any(progress.state in _IN_FORCE for progress in kept.values()):
+        kept = {**adopt(new, current, now).rules, **kept}
+    averages = {read: each for read, each in state.averages.items() if read in new.inputs}
+    if old.limits != new.limits:
+        return PolicyState(kept, averages)
+    return replace(state, rules=kept, averages=averages)
 
 
 def evaluate(

@@ -1089,6 +1089,79 @@ def test_unchanged_policy_keeps_its_rules_states(house: House) -> None:
     assert [each[2] for each in house.switches()] == ["policy", "exit"]
 
 
+WAITING = """\
+  limits: {cooldown: %(cooldown)s}
+  rules:
+    - name: other
+      edition: random
+      when: in_flight("page_cache_ra_order") > %(other)s
+    - name: busy
+      edition: random
+      when: in_flight("page_cache_ra_order") > 2.5
+      for: %(wait)s
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "active_at"),
+    [
+        ({}, 7.0),
+        ({"other": "1000.5"}, 7.0),
+        ({"cooldown": "1s"}, 7.0),
+        # This one touches the rule: it begins again, at the first evaluation after the reload.
+        ({"wait": "4s"}, 8.0),
+    ],
+)
+def test_time_that_a_rule_has_waited_survives_a_reload_that_does_not_touch_it(
+    house: House, changed: dict[str, str], active_at: float
+) -> None:
+    file = house.policies / "storm.yaml"
+    head = file.read_text().partition("  rules:")[0]
+    values = {"cooldown": "0s", "other": "100.5", "wait": "5s"}
+
+    def write(**now: str) -> None:
+        file.write_text(head + WAITING % {**values, **now})
+
+    write()
+    made = house.start()
+
+    def change() -> None:
+        write(**changed)
+        made.request_reload()
+
+    house.clock.at(1001.5, lambda: house.block(3))
+    house.clock.at(1003.5, change)
+    house.clock.at(1010.0, made.request_stop)
+    assert made.run() == 0
+    (record,) = [each for each in house.records("switch") if each["trigger"] == "policy"]
+    assert record["time_seconds"] - 1_700_000_000 == active_at
+
+
+def test_reload_is_told_in_the_status(house: House) -> None:
+    made, seen = house.start(), list[tuple[Any, ...]]()
+    file, folder = house.policies / "storm.yaml", house.settings.runtime_dir
+    good = file.read_text()
+
+    def look() -> None:
+        shown = status.read(folder) or {}
+        seen.append((shown["reloads"], shown["last_reload_successful"], shown["reload_error"]))
+
+    def change(text: str) -> None:
+        file.write_text(text)
+        made.request_reload()
+
+    house.clock.at(1001.5, look)
+    house.clock.at(1002.5, lambda: change("kind: ["))
+    house.clock.at(1003.5, look)
+    house.clock.at(1004.5, lambda: change(good))
+    house.clock.at(1005.5, look)
+    house.clock.at(1006.0, made.request_stop)
+    made.run()
+    assert [each[:2] for each in seen] == [(0, True), (1, False), (2, True)]
+    assert (seen[0][2], seen[2][2]) == ("", "")
+    assert "storm.yaml:" in seen[1][2]
+
+
 def test_policy_that_is_removed_releases_its_subsystem(house: House) -> None:
     reload_with(house, (house.policies / "storm.yaml").unlink)
     assert house.switches()[1] == ("random", "original", "exit", "ok")

@@ -41,7 +41,7 @@ class Control:
     def __call__(self, *arguments: str) -> int:
         """Run it; `shown` and `said` are its stdout and stderr."""
         words = list(arguments)
-        if words[0] in {"status", "switch"}:
+        if words[0] in {"status", "switch", "reload"}:
             words += ["--runtime-dir", str(self.run_dir)]
         code = main(words, self.module.kmod)
         self.shown, self.said = self._capsys.readouterr()
@@ -779,3 +779,54 @@ def test_tests_of_policies_fail_with_a_place(control: Control, tmp_path: Path) -
     assert [problem["line"] for test in failed for problem in test["problems"]] == [18]
     assert control("test", str(tmp_path / "missing.yaml")) == 1
     assert "cannot be read" in control.shown
+
+
+# ------------------------------------------------------------------------------------- reload
+
+DAEMON = """
+import os, signal, sys
+from pathlib import Path
+from dynamosd import status
+
+folder, error = Path(sys.argv[1]), sys.argv[2]
+shown = {"pid": os.getpid(), "reloads": 0, "last_reload_successful": True, "reload_error": ""}
+shown["policies"] = [{"name": "storm"}, {"name": "calm"}]
+
+def read_again(_number, _frame):
+    if error != "silent":
+        shown.update(reloads=1, last_reload_successful=not error, reload_error=error)
+    status.write(folder, shown)
+
+signal.signal(signal.SIGHUP, read_again)
+status.write(folder, shown)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown", "said"),
+    [
+        ("", 0, "policies read again: storm, calm", ""),
+        ("storm.yaml:1:1: error: no", 1, "storm.yaml:1:1: error: no", "last good ones stay"),
+        ("silent", 1, "", "has not read its policies within 0.5 s"),
+    ],
+)
+def test_reload(control: Control, error: str, code: int, shown: str, said: str) -> None:
+    command = [sys.executable, "-c", DAEMON, str(control.run_dir), error]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as daemon:
+        try:
+            assert daemon.stdout is not None
+            assert daemon.stdout.readline() == b"ready\n"
+            wait = ["--timeout", "500ms"] if error == "silent" else []
+            assert control("reload", *wait) == code
+            assert shown in control.shown
+            assert said in control.said
+        finally:
+            daemon.kill()
+
+
+def test_reload_without_a_daemon(control: Control) -> None:
+    assert control("reload") == 5
+    assert "no daemon is running" in control.said

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from dynamosd.model import Action, Decision, RuleState, Signal
 from dynamosd.policy.definition import Policy
-from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
+from dynamosd.policy.evaluate import (
+    PolicyState,
+    Progress,
+    Situation,
+    adopt,
+    carry_over,
+    evaluate,
+)
 from tests.unit.policy.build import policy_of, signals_of
 
 Reading = float | Signal | None
@@ -328,3 +336,56 @@ def test_rule_has_an_effect_in_its_hours_only() -> None:
         ("leaving", "keep_for"),
         ("inactive", None),
     ]
+
+
+# --------------------------------------------------------------------------------- read again
+
+TWO = """\
+- name: calm
+  edition: quiet
+  when: ewma(calls_rate("pipe_write"), "10s") > 100.0
+  for: 2s
+- name: storm
+  edition: batched
+  when: calls_rate("pipe_write") > 300.0
+"""
+LIMITED = "limits: {cooldown: 10s}\n"
+
+
+def carried(rules: str, spec: str, current: str = "original") -> PolicyState:
+    """Return what is left of a policy's state when the file says something else."""
+    old = policy_of(TWO, LIMITED)
+    state = PolicyState()
+    for now, reading in ((0.0, 200.0), (1.0, 200.0)):
+        signals = signals_of(now, calls_rate=reading)
+        _, state = evaluate(old, signals, state, Situation(current, now))
+    state = replace(state, switches=(0.5,), frozen_until=9.0)
+    return carry_over(old, state, policy_of(rules, spec), current, 5.0)
+
+
+def test_what_has_not_changed_goes_on() -> None:
+    state = carried(TWO, LIMITED)
+    assert state.rules["calm"] == Progress(RuleState.PENDING, 0.0)
+    assert len(state.averages) == 1
+    assert (state.switches, state.frozen_until) == ((0.5,), 9.0)
+
+
+def test_rules_that_have_changed_begin_anew() -> None:
+    state = carried(TWO.replace("2s", "3s"), LIMITED)
+    assert set(state.rules) == {"storm"}
+    assert len(state.averages) == 1
+    assert carried(TWO.replace("10s", "9s"), LIMITED).averages == {}
+    assert carried(TWO.replace("calm", "quiet"), LIMITED).rules.keys() == {"storm"}
+
+
+def test_limits_that_have_changed_begin_anew() -> None:
+    state = carried(TWO, "limits: {cooldown: 9s}\n")
+    assert (state.switches, state.frozen_until) == ((), None)
+    assert state.rules["calm"].since == 0.0
+
+
+def test_changed_rule_for_the_active_edition_is_adopted() -> None:
+    state = carried(TWO.replace("2s", "3s"), LIMITED, "quiet")
+    assert state.rules["calm"] == Progress(RuleState.ACTIVE, 5.0)
+    # Not so for one that has not changed: it is known where that stands.
+    assert carried(TWO, LIMITED, "quiet").rules["calm"].state is RuleState.PENDING
