@@ -250,6 +250,7 @@ def _add_replay(commands: _Commands[_Parser]) -> None:
     parser.add_argument("policy", metavar="POLICY", type=Path, help="a policy file")
     parser.add_argument("recording", metavar="RECORDING", type=Path, help="a file, or their folder")
     parser.add_argument("--against", metavar="POLICY2", type=Path, help="another policy to compare")
+    parser.add_argument("--plot", metavar="OUT.svg", type=Path, help="draw it too, as SVG")
     parser.add_argument(
         "--flap",
         metavar="TIME",

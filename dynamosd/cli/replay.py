@@ -97,11 +97,22 @@ def replay_policy(args: argparse.Namespace, kmod: Kmod) -> int:
     other = replay.as_if(against, ticks) if against else None
     apart = replay.compare(made, other) if other else []
     outcome = _Outcome(args.recording, ticks, made, other, apart, args.flap, faithful)
+    if args.plot:
+        _plot(args.plot, outcome)
     if args.output == "json":
         _print_json(outcome)
     else:
         _print(outcome)
     return outcome.exit_code
+
+
+def _plot(file: Path, outcome: _Outcome) -> None:
+    from dynamosd.plot import draw  # noqa: PLC0415 - seldom asked for
+
+    try:
+        file.write_text(draw(outcome.made, outcome.other), encoding="utf-8")
+    except OSError as error:
+        raise DynamosError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _print(outcome: _Outcome) -> None:

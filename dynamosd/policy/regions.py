@@ -59,7 +59,7 @@ def _points(*conditions: Condition) -> Iterator[Point]:
     """Yield a point for each region in which the conditions do not change; none if unknown."""
     numbers: dict[Input, set[float]] = {}
     for condition in conditions:
-        found = list(_bounds(condition))
+        found = list(bounds(condition))
         if None in found:
             return
         for bound in filter(None, found):
@@ -72,7 +72,7 @@ def _points(*conditions: Condition) -> Iterator[Point]:
         yield dict(zip(inputs, values, strict=True))
 
 
-def _bounds(condition: Condition) -> Iterator[tuple[Input, float] | None]:
+def bounds(condition: Condition) -> Iterator[tuple[Input, float] | None]:
     """Yield the signals with the numbers they are compared with; None for any other comparison."""
     waiting: list[Expression] = [condition.program.expression]
     while waiting:

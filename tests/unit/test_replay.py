@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from dynamosd import cli
+from dynamosd.plot import WIDTH, draw
 from dynamosd.policy.load import load_policy
 from dynamosd.recording import Tick, files, read
-from dynamosd.replay import Replayed, as_if, as_recorded, compare, was_recorded
+from dynamosd.replay import Evaluation, Replayed, as_if, as_recorded, compare, was_recorded
 from tests.unit.build import write_policy
+from tests.unit.policy.build import policy_of
 from tests.unit.test_daemon import ORDER, House
 
 if TYPE_CHECKING:
@@ -224,3 +228,76 @@ def test_decisions_that_differ_are_shown(
     assert code == 1
     assert "not what the daemon decided: rule 'busy' became ''" in said
     assert f"{len(found) - 1} of {len(found)}" in shown
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def picture(text: str) -> ET.Element:
+    return ET.fromstring(text)  # noqa: S314 - our own
+
+
+def titles(root: ET.Element, kind: str) -> list[str]:
+    return [each.findtext(f"{SVG}title") or "" for each in root.iter(f"{SVG}{kind}")]
+
+
+def test_picture_has_editions_values_limits_and_shades(house: House, tmp_path: Path) -> None:
+    busy_and_idle(house)
+    made = played(house, tmp_path, limits="{cooldown: 4s}")
+    root = picture(draw(made))
+    spans = [
+        title for title in titles(root, "rect") if title.startswith(("random: ", "original: "))
+    ]
+    assert len(spans) == len(made.spans)
+    assert titles(root, "rect").count("cooldown") == len(made.switches) + 1
+    lines = titles(root, "line")
+    assert sum("->" in title for title in lines) == len(made.switches)
+    assert "2.5: when of rule busy" in lines
+    assert len(list(root.iter(f"{SVG}polyline"))) == 1
+    for rect in root.iter(f"{SVG}rect"):
+        assert float(rect.get("x", 0)) + float(rect.get("width", 0)) <= WIDTH + 1
+
+
+def test_picture_of_two(house: House, tmp_path: Path) -> None:
+    busy_and_idle(house)
+    one, two = (
+        played(house, tmp_path),
+        played(house, tmp_path, name="slow", limits="{cooldown: 9s}"),
+    )
+    labels = [each.text for each in picture(draw(one, two)).iter(f"{SVG}text")]
+    assert {"storm", "slow", "random", "original"} <= {*labels}
+
+
+def test_gaps_break_the_line_and_many_points_are_thinned(house: House, tmp_path: Path) -> None:
+    busy_and_idle(house)
+    made = played(house, tmp_path)
+    first = made.evaluations[0]
+
+    def at(number: int, value: float | None) -> Evaluation:
+        (name,) = first.decision.readings
+        decision = dataclasses.replace(first.decision, readings={name: value})
+        return Evaluation(first.wall + number / 100, decision)
+
+    made.evaluations[:] = [
+        at(number, None if number == 50_000 else float(number * 7919 % 1000))
+        for number in range(100_000)
+    ]
+    lines = [each.get("points", "") for each in picture(draw(made)).iter(f"{SVG}polyline")]
+    assert len(lines) == 2
+    assert sum(len(line.split()) for line in lines) <= 2 * WIDTH
+
+
+def test_picture_of_nothing() -> None:
+    assert picture(draw(Replayed(policy_of()))).tag == f"{SVG}svg"
+
+
+def test_command_draws(house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    busy_and_idle(house)
+    policy, file = house.policies / "storm.yaml", tmp_path / "out.svg"
+    code, _, _ = run(capsys, "replay", policy, house.settings.recordings, "--plot", file)
+    assert code == 0
+    assert picture(file.read_text()).tag == f"{SVG}svg"
+    code, _, said = run(
+        capsys, "replay", policy, house.settings.recordings, "--plot", tmp_path / "no" / "x.svg"
+    )
+    assert (code, "cannot write" in said) == (1, True)
