@@ -74,12 +74,15 @@ class Replayed:
     """What a policy did with a recording.
 
     ``compared`` decisions were recorded by the daemon with just this policy; ``differences`` has
-    the first of those that came out otherwise, ``differing`` counts them.
+    the first of those that came out otherwise, ``differing`` counts them. ``evaluations`` are kept
+    if ``keep`` says so, for a picture; a long recording has very many.
     """
 
     policy: Policy
+    keep: bool = True
     spans: list[Span] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
+    evaluated: int = 0
     evaluations: list[Evaluation] = field(default_factory=list)
     suppressed: Counter[str] = field(default_factory=Counter)
     compared: int = 0
@@ -108,7 +111,9 @@ class Replayed:
         self.pass_time(tick)
         moves = decision.action is Action.SWITCH and self.policy.mode is Mode.ENFORCE
         self._open = (tick.now, tick.wall, decision.target if moves else decision.current)
-        self.evaluations.append(Evaluation(tick.wall, decision))
+        self.evaluated += 1
+        if self.keep:
+            self.evaluations.append(Evaluation(tick.wall, decision))
         if moves:
             self.switches.append(
                 Switch(tick.wall, decision.current, decision.target, decision.rule, decision.reason)
@@ -130,15 +135,36 @@ class Replayed:
             self.spans.append(Span(begin, end, edition))
 
 
-def was_recorded(policy: Policy, ticks: Iterable[Tick]) -> bool:
-    """Tell whether the daemon ran a policy with just this content."""
-    digests = (tick.entries[policy.name].digest for tick in ticks if policy.name in tick.entries)
-    return policy.digest in set(digests)
+class Survey(NamedTuple):
+    """What a recording is: how many samples from when to when (Unix time), and of which policies.
+
+    ``digests`` has pairs of a policy's name and what tells the content of its file.
+    """
+
+    samples: int
+    begin: float
+    end: float
+    digests: frozenset[tuple[str, str]]
+
+    def has(self, policy: Policy) -> bool:
+        """Tell whether the daemon ran a policy with just this content."""
+        return (policy.name, policy.digest) in self.digests
 
 
-def as_recorded(policy: Policy, ticks: Iterable[Tick]) -> Replayed:
+def survey(ticks: Iterable[Tick]) -> Survey:
+    """Look through a recording once."""
+    samples, begin, end = 0, 0.0, 0.0
+    digests: set[tuple[str, str]] = set()
+    for tick in ticks:
+        samples += 1
+        begin, end = begin or tick.wall, tick.wall
+        digests |= {(name, entry.digest) for name, entry in tick.entries.items() if entry.digest}
+    return Survey(samples, begin, end, frozenset(digests))
+
+
+def as_recorded(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replayed:
     """Decide again what the daemon decided with this policy, and compare."""
-    replayed = Replayed(policy)
+    replayed = Replayed(policy, keep)
     state: PolicyState | None = None
     for tick in ticks:
         entry = tick.entries.get(policy.name)
@@ -161,10 +187,10 @@ def as_recorded(policy: Policy, ticks: Iterable[Tick]) -> Replayed:
     return replayed
 
 
-def as_if(policy: Policy, ticks: Iterable[Tick]) -> Replayed:
+def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replayed:
     """Let a policy go its own way through the signals of a recording."""
     policy = replace(policy, mode=Mode.ENFORCE)
-    replayed = Replayed(policy)
+    replayed = Replayed(policy, keep)
     subsystems: dict[str, str] = {}
     state, current, last = PolicyState(), policy.baseline, None
     ticker = Ticker(policy.interval_seconds, 0.0)

@@ -14,8 +14,8 @@ from dynamosd.errors import DynamosError, InvalidInput, Unreachable
 from dynamosd.journal import rfc3339
 from dynamosd.policy.durations import format_duration
 from dynamosd.policy.load import load_policy
-from dynamosd.recording import RecordingWriter, Tick
-from dynamosd.replay import Apart, Difference, Replayed
+from dynamosd.recording import RecordingWriter
+from dynamosd.replay import Apart, Difference, Replayed, Survey
 
 if TYPE_CHECKING:
     import argparse
@@ -74,7 +74,7 @@ class _Outcome:
     """What came of a replay. ``faithful``: the daemon ran this policy when it recorded."""
 
     recording: Path
-    ticks: Sequence[Tick]
+    survey: Survey
     made: Replayed
     other: Replayed | None
     apart: Sequence[Apart]
@@ -91,12 +91,15 @@ def replay_policy(args: argparse.Namespace, kmod: Kmod) -> int:
     del kmod
     policy = load_policy(args.policy)
     against = load_policy(args.against) if args.against else None
-    ticks = list(recording.read(args.recording))
-    faithful = against is None and replay.was_recorded(policy, ticks)
-    made = replay.as_recorded(policy, ticks) if faithful else replay.as_if(policy, ticks)
-    other = replay.as_if(against, ticks) if against else None
+    # Read as often as needed: a long recording does not fit in memory.
+    survey = replay.survey(recording.read(args.recording))
+    faithful = against is None and survey.has(policy)
+    play = replay.as_recorded if faithful else replay.as_if
+    keep = args.plot is not None
+    made = play(policy, recording.read(args.recording), keep=keep)
+    other = replay.as_if(against, recording.read(args.recording), keep=keep) if against else None
     apart = replay.compare(made, other) if other else []
-    outcome = _Outcome(args.recording, ticks, made, other, apart, args.flap, faithful)
+    outcome = _Outcome(args.recording, survey, made, other, apart, args.flap, faithful)
     if args.plot:
         _plot(args.plot, outcome)
     if args.output == "json":
@@ -117,7 +120,7 @@ def _plot(file: Path, outcome: _Outcome) -> None:
 
 def _print(outcome: _Outcome) -> None:
     how = "as the daemon ran it" if outcome.faithful else "as if it had enforced"
-    print(_describe(outcome.recording, outcome.ticks))
+    print(_describe(outcome.recording, outcome.survey))
     for each in filter(None, (outcome.made, outcome.other)):
         print()
         print(f"policy {each.policy.name} ({each.policy.file}), {how}")
@@ -132,10 +135,10 @@ def _print(outcome: _Outcome) -> None:
         print(f"decided as the daemon did: {same} of {outcome.made.compared}")
 
 
-def _describe(path: Path, ticks: Sequence[Tick]) -> str:
-    if not ticks:
+def _describe(path: Path, survey: Survey) -> str:
+    if not survey.samples:
         return f"{path}: no samples"
-    return f"{path}: {len(ticks)} samples, {rfc3339(ticks[0].wall)} to {rfc3339(ticks[-1].wall)}"
+    return f"{path}: {survey.samples} samples, {rfc3339(survey.begin)} to {rfc3339(survey.end)}"
 
 
 def _print_replayed(made: Replayed, flap: float) -> None:
@@ -151,7 +154,7 @@ def _print_replayed(made: Replayed, flap: float) -> None:
     ]
     print_table(("EDITION", "TIME", "SHARE"), rows, right="TIME,SHARE")
     flaps = made.flaps(flap)
-    print(f"evaluations {len(made.evaluations)}, switches {len(made.switches)}, flaps {flaps}")
+    print(f"evaluations {made.evaluated}, switches {len(made.switches)}, flaps {flaps}")
     if made.suppressed:
         reasons = ", ".join(f"{reason} {count}" for reason, count in made.suppressed.most_common())
         print_note(f"not switched: {reasons}", indent="")
@@ -179,14 +182,14 @@ def _describe_difference(difference: Difference) -> str:
 
 
 def _print_json(outcome: _Outcome) -> None:
-    ticks, made, other = outcome.ticks, outcome.made, outcome.other
+    survey, made, other = outcome.survey, outcome.made, outcome.other
     print_json(
         "Replay",
         exit_code=outcome.exit_code,
         recording=str(outcome.recording),
-        samples=len(ticks),
-        begin=rfc3339(ticks[0].wall) if ticks else None,
-        end=rfc3339(ticks[-1].wall) if ticks else None,
+        samples=survey.samples,
+        begin=rfc3339(survey.begin) if survey.samples else None,
+        end=rfc3339(survey.end) if survey.samples else None,
         policy=_replayed_json(made, outcome.flap_seconds),
         against=_replayed_json(other, outcome.flap_seconds) if other else None,
         compared=made.compared,
@@ -212,7 +215,7 @@ def _replayed_json(made: Replayed, flap: float) -> dict[str, object]:
     return {
         "name": policy.name,
         "file": policy.file,
-        "evaluations": len(made.evaluations),
+        "evaluations": made.evaluated,
         "flaps": made.flaps(flap),
         "editions": {edition: {"seconds": time} for edition, time in made.seconds.items()},
         "suppressed": dict(made.suppressed),

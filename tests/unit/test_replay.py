@@ -16,7 +16,7 @@ from dynamosd import cli
 from dynamosd.plot import WIDTH, draw
 from dynamosd.policy.load import load_policy
 from dynamosd.recording import Tick, files, read
-from dynamosd.replay import Evaluation, Replayed, as_if, as_recorded, compare, was_recorded
+from dynamosd.replay import Evaluation, Replayed, as_if, as_recorded, compare, survey
 from tests.unit.build import write_policy
 from tests.unit.policy.build import policy_of
 from tests.unit.test_daemon import ORDER, House
@@ -71,7 +71,7 @@ def test_replay_gives_the_daemons_own_decisions(house: House, seed: int) -> None
     history(house, seed)
     policy = load_policy(house.policies / "storm.yaml")
     found = ticks(house)
-    assert was_recorded(policy, found)
+    assert survey(found).has(policy)
     replayed = as_recorded(policy, found)
     assert (replayed.differing, replayed.differences) == (0, [])
     assert replayed.compared == house.metric("dynamos_policy_evaluations_total")
@@ -120,7 +120,7 @@ def test_difference_is_found(house: House) -> None:
     assert replayed.differences[0].wall == found[7].wall
     # Another content of the file is not what the daemon ran.
     file.write_text(file.read_text() + "# a remark\n")
-    assert not was_recorded(load_policy(file), found)
+    assert not survey(found).has(load_policy(file))
 
 
 def busy_and_idle(house: House) -> None:
@@ -241,6 +241,14 @@ def titles(root: ET.Element, kind: str) -> list[str]:
     return [each.findtext(f"{SVG}title") or "" for each in root.iter(f"{SVG}{kind}")]
 
 
+def test_evaluations_are_kept_for_a_picture_only(house: House) -> None:
+    busy_and_idle(house)
+    policy, found = load_policy(house.policies / "storm.yaml"), ticks(house)
+    light, whole = (as_recorded(policy, found, keep=keep) for keep in (False, True))
+    assert (light.evaluated, light.evaluations) == (len(found), [])
+    assert (light.switches, light.seconds) == (whole.switches, whole.seconds)
+
+
 def test_picture_has_editions_values_limits_and_shades(house: House, tmp_path: Path) -> None:
     busy_and_idle(house)
     made = played(house, tmp_path, limits="{cooldown: 4s}")
@@ -279,8 +287,8 @@ def test_gaps_break_the_line_and_many_points_are_thinned(house: House, tmp_path:
         return Evaluation(first.wall + number / 100, decision)
 
     made.evaluations[:] = [
-        at(number, None if number == 50_000 else float(number * 7919 % 1000))
-        for number in range(100_000)
+        at(number, None if number == 10_000 else float(number * 7919 % 1000))
+        for number in range(20_000)
     ]
     lines = [each.get("points", "") for each in picture(draw(made)).iter(f"{SVG}polyline")]
     assert len(lines) == 2
