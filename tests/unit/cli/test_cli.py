@@ -93,6 +93,16 @@ def test_status_with_a_daemon_fits_a_terminal(control: Control) -> None:
     assert "\033" not in control.shown
 
 
+def test_status_shows_phases_that_are_not_ordinary(control: Control) -> None:
+    control.daemon()
+    shown = status.read(control.run_dir) or {}
+    for phase, told in (("cooldown", True), ("active", False)):
+        shown["policies"][0]["phase"] = phase
+        status.write(control.run_dir, shown)
+        assert control("status") == 0
+        assert (f"storm is {phase}: dynamosctl explain" in control.shown) is told
+
+
 def test_status_without_a_subsystem(control: Control, tmp_path: Path) -> None:
     control.module.remove()
     control.module.insert()
