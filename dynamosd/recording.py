@@ -79,7 +79,7 @@ class Recorder:
     keep: int = KEEP
     errors: int = 0
     _writer: RecordingWriter | None = None
-    _known: dict[str, PolicyState] = field(default_factory=dict)
+    _known: dict[str, tuple[PolicyState, str]] = field(default_factory=dict)
     _retry_at: float = float("-inf")
     _failing: bool = False
 
@@ -122,12 +122,13 @@ class Recorder:
 
     def _entry(self, evaluated: Evaluated) -> Json:
         entry = _decided(evaluated.situation, evaluated.decision)
-        name = evaluated.policy.name
-        if self._known.get(name) is not evaluated.before:
+        name, digest = evaluated.policy.name, evaluated.policy.digest
+        state, of = self._known.get(name, (None, ""))
+        if state is not evaluated.before or of != digest:
             entry["subsystem"] = evaluated.policy.subsystem
-            entry["digest"] = evaluated.policy.digest
+            entry["digest"] = digest
             entry["state"] = state_to_json(evaluated.before)
-        self._known[name] = evaluated.after
+        self._known[name] = (evaluated.after, digest)
         return entry
 
     def _fail(self, now: float, error: OSError) -> None:

@@ -135,9 +135,9 @@ def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, obj
     shown: dict[str, object] = {key: policy.get(key) for key in keys}
     shown |= {key: policy.get(key) for key in ("action", "target", "rule", "reason")}
     shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
-    shown["rules"] = [
-        _rule_json(rule, policy["readings"]) for rule in policy["definition"]["rules"]
-    ]
+    # A policy that has not been evaluated yet has neither.
+    rules = policy.get("definition", {}).get("rules", [])
+    shown["rules"] = [_rule_json(rule, policy["readings"]) for rule in rules]
     return shown
 
 

@@ -1242,6 +1242,29 @@ def test_status_is_enough_to_explain(house: House, capsys: pytest.CaptureFixture
     assert "no daemon is running" in capsys.readouterr().err
 
 
+def test_explain_a_policy_that_was_never_evaluated(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil  # noqa: PLC0415 - this test alone
+
+    folder = str(house.settings.runtime_dir)
+    shown: list[str] = []
+
+    def explain() -> None:
+        for output in ("table", "json"):
+            assert cli.main(["explain", "--runtime-dir", folder, "-o", output]) == 0
+            shown.append(capsys.readouterr().out)
+
+    made = house.start()
+    shutil.rmtree(house.module.sysfs / "readahead")
+    house.clock.at(1002.5, explain)
+    house.clock.at(1003.5, made.request_stop)
+    made.run()
+    assert "has not been evaluated yet" in shown[0]
+    (policy,) = json.loads(shown[1])["policies"]
+    assert (policy["rules"], policy["trouble"]) == ([], "subsystem readahead is not loaded")
+
+
 def test_explain_what_there_is_not(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(house.settings.runtime_dir)
     codes: list[int] = []

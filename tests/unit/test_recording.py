@@ -22,6 +22,7 @@ from dynamosd.model import RuleState, Signal
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.evaluate import Asked, PolicyState, Progress, Situation, evaluate
 from dynamosd.policy.expression import Input
+from dynamosd.policy.load import parse_policy
 from dynamosd.policy.readings import Average
 from dynamosd.recording import (
     RETRY_SECONDS,
@@ -34,7 +35,7 @@ from dynamosd.recording import (
     state_from_json,
     state_to_json,
 )
-from tests.unit.policy.build import policy_of, signals_of
+from tests.unit.policy.build import KNOWN, policy_of, signals_of, text_of
 
 
 class Writer:
@@ -114,6 +115,16 @@ def test_state_that_does_not_follow_is_written_again(tmp_path: Path) -> None:
     writer.write([50.0] * 2)
     states = [tick.entries["test"].state for tick in read(tmp_path)]
     assert [state is not None for state in states] == [True, False, False, True, False]
+
+
+def test_other_content_of_a_policy_is_told_apart(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.write([50.0] * 2)
+    # A remark more: it means the same, and its state goes on.
+    writer.policy = parse_policy(f"# a remark\n{text_of()}".encode(), "test.yaml", known=KNOWN)
+    writer.write([50.0] * 2)
+    digests = [tick.entries["test"].digest for tick in read(tmp_path)]
+    assert digests == [policy_of().digest, "", writer.policy.digest, ""]
 
 
 def test_files_are_rolled_by_size_and_the_oldest_go(tmp_path: Path) -> None:
