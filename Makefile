@@ -63,6 +63,10 @@ demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this mac
 bench: setup ## Count what a gated call costs, in instructions, on each of KERNELS
 	@$(PY) -m bench $(KERNELS)
 
+.PHONY: bench-policy
+bench-policy: setup ## Count the rules that the policy engine evaluates in a second of CPU time
+	@$(PY) -m bench.policy
+
 .PHONY: test
 test: test-unit test-kernel bench ## Run the tests: here, in a VM of each of KERNELS; then bench
 

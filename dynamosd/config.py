@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from dynamosd import recording
 from dynamosd.errors import InvalidInput
 from dynamosd.policy.durations import parse_duration
 from dynamosd.policy.positions import Document, read_document
@@ -25,6 +26,7 @@ from dynamosd.web import Address, parse_address
 FILE = "dynamosd.yaml"
 POLICIES = "policies.d"
 JOURNAL = Path("/var/lib/dynamosd/journal.jsonl")
+RECORDINGS = "recordings"
 METRICS_ADDRESS = "127.0.0.1:9947"
 
 MIN_WINDOW_SECONDS = 0.2
@@ -46,6 +48,14 @@ class Config:
     journal: Path
     runtime_dir: Path
     window_seconds: float
+    recording_folder: Path | None = None
+    recording_bytes: int = recording.MAX_BYTES
+    recording_keep: int = recording.KEEP
+
+    @property
+    def recordings(self) -> Path:
+        """The folder of the recordings; beside the journal, if it was not given."""
+        return self.recording_folder or self.journal.parent / RECORDINGS
 
     @property
     def policies(self) -> tuple[Path, ...]:
@@ -97,9 +107,16 @@ class _Journal(_Section):
     path: str = Field(default=str(JOURNAL), min_length=1)
 
 
+class _Recording(_Section):
+    path: str | None = Field(default=None, min_length=1)
+    max_bytes: int = Field(default=recording.MAX_BYTES, ge=64 * 1024, le=1024**3)
+    keep: int = Field(default=recording.KEEP, ge=0, le=1000)
+
+
 class _File(_Section):
     metrics: _Metrics = Field(default_factory=_Metrics)
     journal: _Journal = Field(default_factory=_Journal)
+    recording: _Recording = Field(default_factory=_Recording)
     runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
 
@@ -128,6 +145,9 @@ def load(folder: Path) -> Config:
         Path(settings.journal.path),
         Path(settings.runtime_dir),
         parse_duration(settings.window),
+        Path(settings.recording.path) if settings.recording.path else None,
+        settings.recording.max_bytes,
+        settings.recording.keep,
     )
 
 
@@ -164,7 +184,9 @@ def _problem(file: Path, document: Document, error: Any) -> Problem:  # noqa: AN
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:
     """Give the keys that may stand at a place in the file."""
-    section: type[BaseModel] = {"metrics": _Metrics, "journal": _Journal}.get(
-        str(path[0]) if path else "", _File
-    )
+    section: type[BaseModel] = {
+        "metrics": _Metrics,
+        "journal": _Journal,
+        "recording": _Recording,
+    }.get(str(path[0]) if path else "", _File)
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING, Any
 from dynamosd.clock import Ticker
 from dynamosd.journal import rfc3339
 from dynamosd.kmod import SWITCHED_OFF, quarantined
-from dynamosd.model import ORIGINAL, Action, Standing, SwitchOptions, SwitchResult
+from dynamosd.model import (
+    ORIGINAL,
+    Action,
+    PolicyPhase,
+    RuleState,
+    Standing,
+    Suppression,
+    SwitchOptions,
+    SwitchResult,
+)
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
-from dynamosd.policy.evaluate import PolicyState, adopt, evaluate
+from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
+from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +38,8 @@ if TYPE_CHECKING:
     from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
-    from dynamosd.policy.definition import Policy, Rule
+    from dynamosd.policy.definition import Policy
+    from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
 
@@ -62,6 +73,7 @@ class Controller:
     tally: Tally
     clock: Clock
     say: Callable[[str], None]
+    recorder: Recorder | None = None
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _seen: dict[str, Standing] = field(default_factory=dict)
@@ -83,7 +95,7 @@ class Controller:
     def put_in_force(self, policies: Iterable[Policy], kernel: KernelState) -> bool:
         """Replace all policies at once.
 
-        One that has not changed keeps its rules' states; a new one adopts what it finds. A
+        Rules that have not changed keep their states; a new policy adopts what it finds. A
         subsystem that is no longer enforced goes back to its baseline, if its policy said so:
         False if one could not.
         """
@@ -95,7 +107,7 @@ class Controller:
                 # Read again it may stand elsewhere in its file.
                 self._running[policy.name] = replace(old, policy=policy)
             else:
-                state = _adopt(policy, kernel, now)
+                state = _begin(policy, old, kernel, now)
                 ticker = Ticker(policy.interval_seconds, now)
                 self._running[policy.name] = _Running(policy, state, ticker)
         enforced = {each.subsystem for each in self.policies if each.mode is Mode.ENFORCE}
@@ -139,12 +151,17 @@ class Controller:
     def tick(self, kernel: KernelState, signals: Signals) -> None:
         """Evaluate every policy that is due, and carry out what it decides."""
         self._notice(kernel)
-        now = self.clock.now()
+        now, wall = self.clock.now(), self.clock.wall()
         self.leases.keep(now)
-        for running in self._running.values():
-            if running.ticker.is_due(now):
-                running.ticker.arrive(now)
-                self._evaluate(running, kernel, signals, now)
+        due = [each for each in self._running.values() if each.ticker.is_due(now)]
+        evaluated = {
+            each.policy.name: self._evaluate(each, kernel, signals, now, wall) for each in due
+        }
+        if self.recorder is not None:
+            self.recorder.record(now, wall, signals, list(filter(None, evaluated.values())))
+        for running in due:
+            if made := evaluated[running.policy.name]:
+                self._act(running, made, kernel)
 
     def _notice(self, kernel: KernelState) -> None:
         """Record switches that others have made since the last tick."""
@@ -205,28 +222,49 @@ class Controller:
         return self._own.get(subsystem.name, subsystem.active)
 
     def _evaluate(
-        self, running: _Running, kernel: KernelState, signals: Signals, now: float
-    ) -> None:
-        policy = running.policy
+        self, running: _Running, kernel: KernelState, signals: Signals, now: float, wall: float
+    ) -> Evaluated | None:
+        """Let a policy decide; None when its subsystem is not there."""
+        running.ticker.arrive(now)
+        policy, before = running.policy, running.state
         subsystem = kernel.subsystems.get(policy.subsystem)
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
-            return
-        current = self._current(subsystem)
-        decision, running.state = evaluate(policy, signals, running.state, current, now)
+            return None
+        situation = Situation(
+            self._current(subsystem),
+            now,
+            wall,
+            _quarantined(subsystem),
+            self._in_the_way(policy, subsystem),
+        )
+        decision, running.state = evaluate(policy, signals, before, situation)
         running.decision = decision
-        self.tally.add_evaluation(policy.name, self.clock.wall())
+        self.tally.add_evaluation(decision, wall)
         self._record_decision(decision, policy)
-        missing = self.leases.missing(subsystem.name) if policy.mode is Mode.ENFORCE else ""
-        if missing:
+        return Evaluated(policy, situation, before, decision, running.state)
+
+    def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
+        """Carry a decision out, or say what keeps it from being carried out."""
+        policy, decision = made.policy, made.decision
+        subsystem = kernel.subsystems[policy.subsystem]
+        enforces = policy.mode is Mode.ENFORCE
+        if missing := self.leases.missing(subsystem.name) if enforces else "":
             self._trouble(running, f"{subsystem.name} is not enforced: {missing}")
-        elif policy.mode is not Mode.ENFORCE or decision.action is not Action.SWITCH:
-            self._trouble(running, "")
-        elif self._is_foreign(subsystem):
-            why = f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
-            self._trouble(running, f"{subsystem.name} should be {decision.target}: {why}")
-        elif now >= running.pause_until:
+        elif not enforces or decision.action is not Action.SWITCH:
+            self._trouble(running, _suppressed(policy, decision, made.situation))
+        elif made.situation.now >= running.pause_until:
             self._carry_out(running, subsystem, decision, enabled=kernel.enabled)
+
+    def _in_the_way(self, policy: Policy, subsystem: Subsystem) -> str:
+        """Say what an enforcing policy has to wait for."""
+        if policy.mode is not Mode.ENFORCE:
+            return ""
+        if missing := self.leases.missing(subsystem.name):
+            return missing
+        if not self._is_foreign(subsystem):
+            return ""
+        return f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
 
     def _carry_out(
         self, running: _Running, subsystem: Subsystem, decision: Decision, *, enabled: bool
@@ -288,6 +326,8 @@ class Controller:
             target=decision.target,
             rule=decision.rule,
             rules={rule: str(state) for rule, state in decision.rules.items()},
+            phase=str(decision.phase),
+            suppressed=_word(decision.suppressed),
         )
 
     def _record(self, result: SwitchResult, policy: Policy | None, rule: str, reason: str) -> None:
@@ -334,11 +374,15 @@ class Controller:
         return [_status(each) for each in self._running.values()]
 
 
-def _adopt(policy: Policy, kernel: KernelState, now: float) -> PolicyState:
+def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float) -> PolicyState:
+    """Give the state that a policy begins with; ``old`` is the policy of that name until now."""
     subsystem = kernel.subsystems.get(policy.subsystem)
     if subsystem is None:
         return PolicyState()
-    return adopt(policy, _begun(policy, subsystem) or subsystem.active, now)
+    current = _begun(policy, subsystem) or subsystem.active
+    if old is None:
+        return adopt(policy, current, now)
+    return carry_over(old.policy, old.state, policy, current, now)
 
 
 def _begun(policy: Policy, subsystem: Subsystem) -> str | None:
@@ -393,6 +437,38 @@ def _obstacle(subsystem: Subsystem, target: str, *, enabled: bool) -> str:
     return "" if enabled or target == ORIGINAL else SWITCHED_OFF
 
 
+def _quarantined(subsystem: Subsystem) -> dict[str, str]:
+    """Give the editions that may not be used, and why."""
+    return {
+        each.name: quarantined(each.name, each.quarantine)
+        for each in subsystem.editions.values()
+        if each.quarantine
+    }
+
+
+def _suppressed(policy: Policy, decision: Decision, situation: Situation) -> str:
+    """Say what keeps an enforcing policy from having its way, if a person should know."""
+    if policy.mode is not Mode.ENFORCE:
+        return ""
+    if decision.phase is PolicyPhase.FROZEN:
+        # The same words as long as it lasts: trouble is told once.
+        return f"{policy.subsystem} stays as it is: frozen after too many switches"
+    target, why = decision.target, ""
+    if decision.suppressed is Suppression.PAUSED:
+        why = situation.paused
+    elif decision.suppressed is Suppression.QUARANTINED:
+        for rule in policy.rules:
+            if decision.rules[rule.name] is RuleState.QUARANTINED:
+                target = rule.edition
+                break
+        why = situation.quarantined[target]
+    return f"{policy.subsystem} should be {target}: {why}" if why else ""
+
+
+def _word(suppressed: Suppression | None) -> str | None:
+    return None if suppressed is None else str(suppressed)
+
+
 def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: float) -> SwitchResult:
     return SwitchResult(
         now,
@@ -407,32 +483,9 @@ def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: flo
     )
 
 
-def _meaning(policy: Policy) -> tuple[object, ...]:
-    """Give all of a policy that its rules' states depend on: not where it stands in its file."""
-    return (
-        policy.subsystem,
-        policy.mode,
-        policy.baseline,
-        policy.interval_seconds,
-        policy.on_exit,
-        policy.on_loss,
-        policy.loss_grace_seconds,
-        policy.switch_mode,
-        policy.switch_timeout_seconds,
-        tuple(map(_rule_meaning, policy.rules)),
-    )
-
-
-def _rule_meaning(rule: Rule) -> tuple[object, ...]:
-    return (
-        rule.name,
-        rule.edition,
-        rule.when.text,
-        rule.until.text if rule.until else None,
-        rule.for_seconds,
-        rule.keep_for_seconds,
-        rule.on_no_data,
-    )
+def _meaning(policy: Policy) -> Policy:
+    """Give all of a policy that its behaviour depends on: not where it stands in its file."""
+    return replace(policy, file="", labels={}, annotations={}, remarks=())
 
 
 def _status(running: _Running) -> dict[str, Any]:
@@ -454,5 +507,40 @@ def _status(running: _Running) -> dict[str, Any]:
             "rules": {rule: str(state) for rule, state in decision.rules.items()},
             "reason": decision.reason,
             "values": dict(decision.values),
+            "phase": str(decision.phase),
+            "suppressed": _word(decision.suppressed),
+            "readings": dict(decision.readings),
+            "definition": _definition(running, decision),
         }
     return status
+
+
+def _definition(running: _Running, decision: Decision) -> dict[str, Any]:
+    """Give what the policy says, and for how long each rule has been as it is."""
+    policy = running.policy
+    return {
+        "baseline": policy.baseline,
+        "interval_seconds": policy.interval_seconds,
+        "limits": {
+            "cooldown_seconds": policy.limits.cooldown_seconds,
+            "max_switches": policy.limits.max_switches,
+            "per_seconds": policy.limits.per_seconds,
+            "on_flap": str(policy.limits.on_flap),
+        },
+        "rules": [
+            {
+                "name": rule.name,
+                "edition": rule.edition,
+                "state": str(decision.rules[rule.name]),
+                "held_seconds": decision.time - running.state.rules[rule.name].since,
+                "when": rule.when.text,
+                "until": rule.until.text if rule.until else None,
+                "for_seconds": rule.for_seconds,
+                "keep_for_seconds": rule.keep_for_seconds,
+                "on_no_data": str(rule.on_no_data),
+                "samples": {"need": rule.samples.need, "of": rule.samples.of},
+                "hours": len(rule.hours),
+            }
+            for rule in policy.rules
+        ],
+    }

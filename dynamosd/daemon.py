@@ -39,6 +39,7 @@ from dynamosd.policy.load import check_files
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
+from dynamosd.recording import Recorder
 from dynamosd.signals import SignalWindow
 from dynamosd.switcher import Switcher
 from dynamosd.web import WebServer
@@ -121,9 +122,17 @@ class Daemon:
         self._journal = Journal(settings.journal, world.clock.wall, world.say)
         switcher = Switcher(world.kmod, world.clock.now)
         self._leases = LeaseKeeper(world.kmod, self._journal, self._tally, world.say)
+        self._recorder = Recorder(
+            settings.recordings,
+            world.say,
+            {"program": __version__, "pid": os.getpid(), "window_seconds": settings.window_seconds},
+            settings.recording_bytes,
+            settings.recording_keep,
+        )
         self._controller = Controller(
             switcher, self._leases, self._journal, self._tally, world.clock, world.say
         )
+        self._controller.recorder = self._recorder
         self._window = SignalWindow(settings.window_seconds)
         self._sampler = Sampler(world.kmod, None, world.clock.now)
         self._mismatches = 0
@@ -131,6 +140,7 @@ class Daemon:
         self._kernel: KernelState | None = kernel
         self._ticker = Ticker(MAX_PERIOD_SECONDS, world.clock.now())
         self._reload_ok, self._reloaded = True, self._started
+        self._reloads, self._reload_error = 0, ""
         self._status_errors = 0
         self._lag = 0.0
         self._controller.put_in_force(policies, kernel)
@@ -256,6 +266,7 @@ class Daemon:
             "dynamos_loop_lag_seconds": self._lag,
             "dynamos_loop_missed_ticks_total": self._ticker.missed,
             "dynamos_journal_errors_total": self._journal.errors,
+            "dynamos_recording_errors_total": self._recorder.errors,
             "dynamos_status_errors_total": self._status_errors,
             "dynamos_config_last_reload_successful": float(self._reload_ok),
             "dynamos_config_last_reload_success_timestamp_seconds": self._reloaded,
@@ -291,6 +302,9 @@ class Daemon:
             "module": self._kernel.version if self._kernel else None,
             "probes_attached": self._sampler.probe is not None,
             "last_reload_successful": self._reload_ok,
+            "reloads": self._reloads,
+            "reload_error": self._reload_error,
+            "recordings": str(self._settings.recordings),
             "policies": self._controller.status(),
             "last_switches": self._controller.last_switches,
             "signals": [
@@ -309,10 +323,11 @@ class Daemon:
 
     def _read_again(self, kernel: KernelState) -> None:
         """Put what the files say now in force, all of it or nothing."""
+        self._reloads += 1
         try:
             policies = read_policies(self._settings, names_of(kernel), self._say)
         except DynamosError as error:
-            self._reload_ok = False
+            self._reload_ok, self._reload_error = False, error.message
             for line in error.message.splitlines():
                 self._say(line)
             self._say("the policies are not good: the last good ones stay in force")
@@ -320,6 +335,7 @@ class Daemon:
             self._journal.forget("reload_failed")
             return
         self._reload_ok, self._reloaded = True, self._clock.wall()
+        self._reload_error = ""
         self._controller.put_in_force(policies, kernel)
         names = [policy.name for policy in policies]
         self._ticker = dataclasses.replace(self._ticker, period=self._period())
@@ -335,6 +351,7 @@ class Daemon:
             clean = self._controller.leave(self._world.kmod.read())
         self._leases.close()
         self._sampler.detach("")
+        self._recorder.close()
         self._journal.close()
         self._journal.record("stop", clean=clean)
         status.remove(self._settings.runtime_dir)

@@ -23,7 +23,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from dynamosd import __version__
-from dynamosd.model import OUR_TRIGGERS, RuleState
+from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
 from dynamosd.policy.definition import Mode
 
 if TYPE_CHECKING:
@@ -174,7 +174,23 @@ DEFINITIONS = (
         "dynamos_policy_rule_state",
         "gauge",
         ("policy", "rule", "state"),
-        "1 for the state that the rule is in: inactive, pending, active, leaving.",
+        "1 for the state that the rule is in: inactive, pending, active, leaving, no_data, "
+        "untrusted, quarantined.",
+    ),
+    Definition(
+        "dynamos_policy_phase",
+        "gauge",
+        ("policy", "phase"),
+        "1 for the phase that the policy is in: paused, frozen, cooldown, quarantined, untrusted, "
+        "no_data, active, pending, inactive.",
+    ),
+    Definition(
+        "dynamos_switches_suppressed_total",
+        "counter",
+        ("policy", "reason"),
+        "Evaluations that did not switch though something asked for it; reason: observe, advise, "
+        "paused, frozen, max_switches, cooldown, quarantined, keep_for, for, samples, during, "
+        "untrusted, no_data.",
     ),
     Definition(
         "dynamos_policy_evaluations_total", "counter", ("policy",), "Evaluations of the policy."
@@ -226,6 +242,9 @@ DEFINITIONS = (
         "Times the probe's calls could not be brought in line with the module's exact counters.",
     ),
     Definition("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
+    Definition(
+        "dynamos_recording_errors_total", "counter", (), "Times a recording could not be written."
+    ),
     Definition(
         "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
     ),
@@ -364,17 +383,26 @@ def lease_values(held: Mapping[str, bool]) -> Values:
 
 
 def policy_values(policies: Iterable[Policy], decisions: Mapping[str, Decision]) -> Values:
-    """Give each policy's mode and where its rules stand; ``decisions`` are the last, by policy."""
+    """Give each policy's mode and where it and its rules stand; ``decisions`` are the last ones."""
     modes: dict[Labels, float] = {}
+    phases: dict[Labels, float] = {}
     rules: dict[Labels, float] = {}
     for policy in policies:
         for mode in Mode:
             modes[policy.name, str(mode)] = float(mode is policy.mode)
-        states = decisions[policy.name].rules if policy.name in decisions else {}
-        for rule, now in states.items():
+        decision = decisions.get(policy.name)
+        if decision is None:
+            continue
+        for phase in PolicyPhase:
+            phases[policy.name, str(phase)] = float(phase is decision.phase)
+        for rule, now in decision.rules.items():
             for state in RuleState:
                 rules[policy.name, rule, str(state)] = float(state is now)
-    return {"dynamos_policy_mode": modes, "dynamos_policy_rule_state": rules}
+    return {
+        "dynamos_policy_mode": modes,
+        "dynamos_policy_rule_state": rules,
+        "dynamos_policy_phase": phases,
+    }
 
 
 def probe_values(probe: str, cost: ProbeCost, dropped: int, mismatches: int) -> Values:
@@ -399,6 +427,7 @@ class Tally:
     durations: dict[Labels, Histogram] = field(default_factory=dict)
     evaluations: Counter[Labels] = field(default_factory=Counter)
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
+    suppressed: Counter[Labels] = field(default_factory=Counter)
     lease_errors: Counter[Labels] = field(default_factory=Counter)
 
     def add_switch(self, result: SwitchResult, wall: float) -> None:
@@ -413,10 +442,12 @@ class Tally:
             before = self.durations.get(which, Histogram())
             self.durations[which] = before.observe(result.duration_seconds)
 
-    def add_evaluation(self, policy: str, wall: float) -> None:
+    def add_evaluation(self, decision: Decision, wall: float) -> None:
         """Count an evaluation, done at ``wall`` in Unix time."""
-        self.evaluations[(policy,)] += 1
-        self.last_evaluations[(policy,)] = wall
+        self.evaluations[(decision.policy,)] += 1
+        self.last_evaluations[(decision.policy,)] = wall
+        if decision.suppressed is not None:
+            self.suppressed[decision.policy, str(decision.suppressed)] += 1
 
     def add_lease_error(self, subsystem: str) -> None:
         """Count a lease that could not be had or kept."""
@@ -428,6 +459,7 @@ class Tally:
             "dynamos_switches_total": {**self.switches},
             "dynamos_last_switch_timestamp_seconds": {**self.last_switches},
             "dynamos_policy_evaluations_total": {**self.evaluations},
+            "dynamos_switches_suppressed_total": {**self.suppressed},
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
             "dynamos_lease_renewal_errors_total": {**self.lease_errors},
         }

@@ -170,12 +170,51 @@ class Signals:
 
 
 class RuleState(enum.StrEnum):
-    """Where a rule stands; drawn in docs/policy.md."""
+    """Where a rule stands; drawn in docs/policy.md.
+
+    The last three are kinds of the others: an inactive rule without data to begin on, or with data
+    that is not trusted, and an active or leaving one whose edition is in quarantine.
+    """
 
     INACTIVE = "inactive"
     PENDING = "pending"
     ACTIVE = "active"
     LEAVING = "leaving"
+    NO_DATA = "no_data"
+    UNTRUSTED = "untrusted"
+    QUARANTINED = "quarantined"
+
+
+class PolicyPhase(enum.StrEnum):
+    """Where a policy stands as a whole; the first of these that is true, from the top."""
+
+    PAUSED = "paused"
+    FROZEN = "frozen"
+    COOLDOWN = "cooldown"
+    QUARANTINED = "quarantined"
+    UNTRUSTED = "untrusted"
+    NO_DATA = "no_data"
+    ACTIVE = "active"
+    PENDING = "pending"
+    INACTIVE = "inactive"
+
+
+class Suppression(enum.StrEnum):
+    """Why a switch that signals or rules ask for is not made now."""
+
+    OBSERVE = "observe"
+    ADVISE = "advise"
+    PAUSED = "paused"
+    FROZEN = "frozen"
+    MAX_SWITCHES = "max_switches"
+    COOLDOWN = "cooldown"
+    QUARANTINED = "quarantined"
+    KEEP_FOR = "keep_for"
+    FOR = "for"
+    SAMPLES = "samples"
+    DURING = "during"
+    UNTRUSTED = "untrusted"
+    NO_DATA = "no_data"
 
 
 class Action(enum.StrEnum):
@@ -190,7 +229,9 @@ class Decision:
     """One evaluation's outcome and its reason; every one is recorded (unchanged ones folded).
 
     ``values`` are the signals the reason rests on, e.g. {'calls_rate("pipe_write")': 51234.0}.
-    ``rule`` is "" when no rule is active and the baseline is wanted.
+    ``rule`` is "" when no rule is active and the baseline is wanted. ``suppressed`` is why another
+    edition than the current one is not switched to, if one is asked for; in mode advise together
+    with the action to switch. ``readings`` has the values of all that the policy reads.
     """
 
     time: float
@@ -203,6 +244,9 @@ class Decision:
     reason: str
     values: Mapping[str, float | None]
     rules: Mapping[str, RuleState]
+    phase: PolicyPhase = PolicyPhase.INACTIVE
+    suppressed: Suppression | None = None
+    readings: Mapping[str, float | None] = field(default_factory=dict)
 
 
 PARTIAL_MODES = frozenset({"scoped", "per-object"})

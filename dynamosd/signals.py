@@ -8,6 +8,7 @@ the difference of two sums. A rate can therefore never be negative.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ SIGNALS: Mapping[str, str] = {
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
 }
 """Every signal with its unit; conditions may use these names and no other."""
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    CALLS_RATE: (0.0, math.inf),
+    IN_FLIGHT: (0.0, math.inf),
+    SEQUENTIAL_SHARE: (0.0, 1.0),
+}
+"""The least and the greatest value that each signal can have."""
 
 MIN_CLASSIFIED = 20
 """Calls that must have been judged in the window before a share of them means anything."""

@@ -63,6 +63,34 @@ example:
 """
 
 
+TEST_HELP = """\
+A test file has made-up series of signals, and what the policy must decide when:
+the format is in docs/policy.md. Neither daemon nor kernel module is needed.
+
+example:
+  dynamosctl test policies/tests/readahead.yaml
+"""
+
+
+RECORD_HELP = """\
+The daemon records what its policies see and decide, for as long as its settings
+say (recording, in dynamosd.yaml). This keeps what there is of that.
+
+example:
+  dynamosctl record /tmp/before-the-change.jsonl.zst
+"""
+
+REPLAY_HELP = """\
+Shows each switch with its reason, the time in each edition, and flaps. A policy
+that the daemon ran when it recorded must decide the same again: if it does not,
+the exit code is 1. Any other one is played as if it had enforced.
+
+examples:
+  dynamosctl replay policies/readahead.yaml /var/lib/dynamosd/recordings
+  dynamosctl replay old.yaml day.jsonl.zst --against new.yaml
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -90,6 +118,10 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_kernel(commands)
     _add_check(commands)
+    _add_test(commands)
+    _add_replay(commands)
+    _add_explain(commands)
+    _add_reload(commands)
     _add_edition(commands)
     _add_doctor(commands)
     return parser
@@ -172,6 +204,94 @@ def _add_check(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--offline", action="store_true", help="do not look which names the module has"
     )
+    parser.add_argument(
+        "--format",
+        choices=("text", "github"),
+        default="text",
+        help="github: as annotations of a workflow (text)",
+    )
+
+
+def _add_test(commands: _Commands[_Parser]) -> None:
+    def test(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.test import test_policies  # noqa: PLC0415 - imports take long
+
+        return test_policies(args, kmod)
+
+    parser = _add(commands, "test", "run tests of policies", test, TEST_HELP)
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a test file")
+
+
+def _add_replay(commands: _Commands[_Parser]) -> None:
+    def record(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli import replay  # noqa: PLC0415 - imports take long
+
+        return replay.record(args, kmod)
+
+    def replay(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.replay import replay_policy  # noqa: PLC0415 - imports take long
+
+        return replay_policy(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "write what the daemon has recorded into one file"
+    parser = _add(commands, "record", text, record, RECORD_HELP)
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to be made")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        type=Path,
+        help="recordings of a daemon that is gone",
+    )
+    _add_runtime_dir(parser)
+    parser = _add(commands, "replay", "play a policy over a recording", replay, REPLAY_HELP)
+    parser.add_argument("policy", metavar="POLICY", type=Path, help="a policy file")
+    parser.add_argument("recording", metavar="RECORDING", type=Path, help="a file, or their folder")
+    parser.add_argument("--against", metavar="POLICY2", type=Path, help="another policy to compare")
+    parser.add_argument("--plot", metavar="OUT.svg", type=Path, help="draw it too, as SVG")
+    parser.add_argument(
+        "--flap",
+        metavar="TIME",
+        type=arguments.duration,
+        default="1m",
+        help="a switch back within this time is a flap (%(default)s)",
+    )
+
+
+def _add_explain(commands: _Commands[_Parser]) -> None:
+    def explain(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.explain import explain_policies  # noqa: PLC0415 - imports take long
+
+        return explain_policies(args, kmod)
+
+    text = "why an edition is active, and what each rule needs to change that"
+    parser = _add(commands, "explain", text, explain)
+    parser.add_argument(
+        "policy", metavar="NAME", nargs="?", help="a policy or a subsystem; otherwise all"
+    )
+    _add_runtime_dir(parser)
+
+
+def _add_reload(commands: _Commands[_Parser]) -> None:
+    def reload(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.reload import reload_policies  # noqa: PLC0415 - see the top
+
+        return reload_policies(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "have the daemon read its policies again, all or nothing"
+    parser = _add(commands, "reload", text, reload)
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=arguments.duration,
+        default="30s",
+        help="how long to wait for its answer (%(default)s)",
+    )
+    _add_runtime_dir(parser)
 
 
 def _add_edition(commands: _Commands[_Parser]) -> None:

@@ -27,14 +27,19 @@ _CHOOSE_THE_MODE = frozenset({"scope", "objects"})
 """A timeout does not: it is for the case that the module takes the mode exclusive."""
 
 
-def timeout(text: str) -> float:
-    """Give the seconds of a timeout such as ``500ms``."""
-    from dynamosd.policy.durations import parse_duration  # noqa: PLC0415 - for this option alone
+def duration(text: str) -> float:
+    """Give the seconds of a duration such as ``1m30s``."""
+    from dynamosd.policy.durations import parse_duration  # noqa: PLC0415 - few options need it
 
     try:
-        seconds = parse_duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def timeout(text: str) -> float:
+    """Give the seconds of a timeout such as ``500ms``."""
+    seconds = duration(text)
     if not MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
         raise argparse.ArgumentTypeError(f'"{text}" is not between 1ms and 1m')
     return seconds

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamosd import config
-from dynamosd.cli.output import print_json, warn
+from dynamosd.cli.output import print_json, problem_json, warn
 from dynamosd.errors import Unreachable
 from dynamosd.policy.load import Checked, check_files
 from dynamosd.policy.names import SubsystemNames, names_of
-from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
+from dynamosd.policy.problems import PolicyErrors, Problem, Severity, format_github, has_errors
 
 if TYPE_CHECKING:
     import argparse
@@ -35,11 +35,11 @@ def check_policies(args: argparse.Namespace, kmod: Kmod) -> int:
             exit_code=code,
             names_checked=known is not None,
             policies=[policy.name for policy in checked.policies],
-            problems=[_json(problem) for problem in problems],
+            problems=[problem_json(problem) for problem in problems],
         )
         return code
     for problem in problems:
-        print(problem)
+        print(format_github(problem) if args.format == "github" else problem)
     print(_summary(len(files), checked, code))
     return code
 
@@ -79,15 +79,3 @@ def _summary(files: int, checked: Checked, code: int) -> str:
         return "there is no policy"
     good = f"{len(checked.policies)} of {files} policies can be used"
     return good if code != _WARNINGS else f"{good}; there are warnings"
-
-
-def _json(problem: Problem) -> dict[str, object]:
-    return {
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "severity": str(problem.severity),
-        "message": problem.message,
-        "code": problem.code,
-        "hint": problem.hint,
-    }

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from dynamosd.model import Function, KernelState, Subsystem, SwitchResult
 
 
+_ORDINARY = frozenset({"active", "inactive"})
+"""The phases of a policy that are not worth a line."""
+
+
 def in_flight(subsystem: Subsystem) -> int:
     """Give how many threads execute any edition of any of a subsystem's functions."""
     return sum(
@@ -105,6 +109,8 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
     for policy in policies:
         if policy.get("reason"):
             print_note(f"{policy['name']}: {policy['reason']}")
+        if policy.get("phase") not in {None, *_ORDINARY}:
+            print_note(f"{policy['name']} is {policy['phase']}: dynamosctl explain")
         if policy.get("trouble"):
             print_note(f"{policy['name']}: {policy['trouble']}")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dynamosd.model import Edition, Subsystem
+    from dynamosd.policy.problems import Problem
 
 WIDTH = 80
 _GAP = "  "
@@ -24,6 +25,19 @@ _COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
 def print_json(kind: str, **fields: object) -> None:
     """Print one document in the envelope that all answers share."""
     print(json.dumps({"apiVersion": API_VERSION, "kind": kind, **fields}, indent=2))
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """Give what is wrong with a file, for programs."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "severity": str(problem.severity),
+        "message": problem.message,
+        "code": problem.code,
+        "hint": problem.hint,
+    }
 
 
 def colour(text: str, name: str) -> str:

@@ -16,12 +16,14 @@ from dynamosd.policy.definition import Mode, SwitchMode
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
+from dynamosd.policy.regions import always, follows
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
 _BASELINE: Path = ("spec", "baseline")
 _RULES: Path = ("spec", "rules")
 _SWITCH_MODE: Path = ("spec", "switch", "mode")
 _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
+_LIMITS: Path = ("spec", "limits")
 _CONDITIONS = ("when", "until")
 
 
@@ -40,8 +42,13 @@ class Checker:
             for key in _CONDITIONS:
                 self._compile((*path, key))
         self._check_rule_names()
+        self._check_hysteresis()
         self._check_useless_rules()
         self._check_timeout()
+        self._check_limits()
+        for path in self._rules():
+            self._check_samples((*path, "samples"))
+            self._check_hours((*path, "during"))
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
@@ -61,6 +68,9 @@ class Checker:
         self.conditions[path] = condition
         if condition.constant is not None:
             message = f'"{path[-1]}" is always {str(condition.constant).lower()}'
+            self._warn(path, message, "constant-condition")
+        elif (result := always(condition)) is not None:
+            message = f'"{path[-1]}" is {str(result).lower()} for all values its signals can have'
             self._warn(path, message, "constant-condition")
         elif not condition.references:
             message = f'"{path[-1]}" {condition.evaluate(Signals(0.0, {})).reason}'
@@ -89,6 +99,13 @@ class Checker:
                 self._add(place, Severity.ERROR, message, "duplicate-rule")
             seen.setdefault(name, place.line)
 
+    def _check_hysteresis(self) -> None:
+        for path in self._rules():
+            when, until = (self.conditions.get((*path, key)) for key in _CONDITIONS)
+            if when and until and follows(when, until):
+                message = 'the rule ends as soon as it begins: "until" is true whenever "when" is'
+                self._warn((*path, "until"), message, "no-hysteresis")
+
     def _check_useless_rules(self) -> None:
         baseline = _text(self.document, _BASELINE) or ORIGINAL
         for path in self._rules():
@@ -105,6 +122,28 @@ class Checker:
             message = '"timeout" is for mode "exclusive" only'
             hint = "no other mode holds callers"
             self._error(_SWITCH_TIMEOUT, message, "timeout-without-exclusive", hint)
+
+    def _check_limits(self) -> None:
+        limits = _value(self.document.data, _LIMITS)
+        if isinstance(limits, dict) and "onFlap" in limits and "maxSwitches" not in limits:
+            message = '"onFlap" says what happens beyond "maxSwitches", and there is none'
+            self._warn((*_LIMITS, "onFlap"), message, "flap-without-limit")
+
+    def _check_samples(self, path: Path) -> None:
+        need = _value(self.document.data, (*path, "need"))
+        of = _value(self.document.data, (*path, "of"))
+        if isinstance(need, int) and isinstance(of, int) and need > of > 0:
+            message = f'"need" is {need} of {of} samples: that can never be'
+            self._error((*path, "need"), message, "bad-value")
+
+    def _check_hours(self, path: Path) -> None:
+        during = _value(self.document.data, path)
+        for index in range(len(during) if isinstance(during, list) else 0):
+            begin = _text(self.document, (*path, index, "from")) or "00:00"
+            end = _text(self.document, (*path, index, "to")) or "24:00"
+            if begin == end or (begin, end) == ("24:00", "00:00"):
+                message = f"from {begin} to {end} there is no time"
+                self._error((*path, index), message, "bad-time", "24:00 is the end of a day")
 
     def _check_known_names(self) -> None:
         subsystem = _text(self.document, _SUBSYSTEM)

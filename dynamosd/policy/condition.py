@@ -2,39 +2,56 @@
 """Conditions in CEL, the Common Expression Language; the only module that knows the CEL library.
 
 Types are checked, and the functions whose signals a condition needs are known, when it is compiled.
-A signal without usable data is an error inside CEL, whose ``&&`` and ``||`` ignore an error when
-the other side decides: ``a && b`` is false when ``b`` is, whatever ``a``. What is left undecided is
-None.
+A signal without usable data is to CEL an error, which ``&&`` and ``||`` ignore when the other side
+decides: ``a && b`` is false when ``b`` is, whatever ``a``. What is left undecided is None. The
+library parses and checks; what runs is made of its tree (``expression``), for running it there and
+back for each signal takes ten times as long.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple
 
 from cel_expr_python import cel
 
 from dynamosd.errors import InvalidInput
-from dynamosd.model import Signal, Signals
+from dynamosd.model import Signals
 from dynamosd.policy import syntax
+from dynamosd.policy.durations import format_duration, parse_duration
+from dynamosd.policy.expression import MISSING, Input, Program, Undecided, Unsupported, build
 from dynamosd.policy.problems import did_you_mean
+from dynamosd.policy.readings import Lack, Readings, take
 from dynamosd.signals import SIGNALS
 
 MAX_LENGTH = 4096
 """Longest condition, in characters."""
 
+EWMA = "ewma"
+"""The function that smooths a signal: an exponentially weighted moving average."""
+
+MAX_SMOOTH_SECONDS = 3600.0
+
 _MAX_FAULTS = 5
 
+_ACCEPTED = "booleans, numbers, comparisons, && || !, + - * / %, a ? b : c, int() and double()"
+
 _ERROR = re.compile(r"(?:^|^INVALID_ARGUMENT: )ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
+_OTHER_LANGUAGES: Mapping[str, str] = {
+    "token recognition error at: '=": "equal is ==",
+    "input 'and'": "and is &&",
+    "input 'or'": "or is ||",
+    "input 'not'": "not is !",
+}
+
 _NO_OVERLOAD = re.compile(r"found no matching overload for '(.*)' applied to '(.*)'")
 _UNDECLARED = re.compile(r"undeclared reference to '(.*?)' \(in container")
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 _FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}\Z")
-
-_NO_SIGNAL = Signal(None, reason="not measured")
-_current: ContextVar[Signals] = ContextVar("signals of the evaluation that is going on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +85,50 @@ class Reference:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a condition came to.
 
-    ``result`` is None when it could not be decided; ``reason`` then says why. ``values`` has every
-    signal of the condition, also those that did not matter; None where there is no usable value.
+    ``result`` is None when it could not be decided; ``lack`` and ``reason`` then say why.
+    ``found`` are the values of its inputs, in the order of ``names``.
     """
 
     result: bool | None
-    values: Mapping[str, float | None]
+    names: tuple[str, ...]
+    found: Sequence[float | None]
     reason: str = ""
+    lack: Lack | None = None
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Every input, also those that did not matter; None where there is no usable value."""
+        return dict(zip(self.names, self.found, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition."""
+    """A compiled condition. ``names`` are those of its inputs, as conditions write them."""
 
     text: str
     references: tuple[Reference, ...]
-    _program: cel.Expression = field(repr=False, compare=False)
+    program: Program = field(repr=False, compare=False)
+    names: tuple[str, ...] = field(repr=False, compare=False)
+    _pick: Callable[[Mapping[str, float | None]], Sequence[float | None]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Prepare what is done at each evaluation."""
+        object.__setattr__(self, "_pick", _picker(self.names))
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the condition reads, each once, in the text's order."""
+        return self.program.inputs
 
     @property
     def signals(self) -> tuple[tuple[str, str], ...]:
         """The (signal, function) pairs that the condition uses, each once, in the text's order."""
-        return tuple(dict.fromkeys((each.signal, each.function) for each in self.references))
+        return tuple(dict.fromkeys((each.signal, each.function) for each in self.inputs))
 
     @property
     def constant(self) -> bool | None:
@@ -100,35 +136,37 @@ class Condition:
         return self.evaluate(Signals(0.0, {})).result
 
     def evaluate(self, signals: Signals) -> Outcome:
-        """Decide the condition; never raises."""
-        result = self._compute(signals)
-        values = {format_signal(*key): _usable(signals, *key) for key in self.signals}
-        if isinstance(result, bool):
-            return Outcome(result, values)
-        return Outcome(None, values, self._why_undecided(signals, str(result)))
+        """Decide the condition as the first one of its policy: averages begin here."""
+        by_name = dict(zip(self.names, self.inputs, strict=True))
+        readings, _ = take(by_name, signals, {}, signals.time)
+        return self.judge(readings)
 
-    def _compute(self, signals: Signals) -> object:
-        """Return the result, or a text that says why there is none."""
-        token = _current.set(signals)
+    def judge(self, readings: Readings) -> Outcome:
+        """Decide the condition; never raises. ``readings`` has at least its inputs."""
+        found = self._pick(readings.values)
         try:
-            return self._program.eval(data={}).value()
-        except RuntimeError as error:
-            return str(error)
-        finally:
-            _current.reset(token)
+            return Outcome(self.program.decide(found), self.names, found)
+        except Undecided as error:
+            return self._undecided(readings, found, str(error))
 
-    def _why_undecided(self, signals: Signals, error: str) -> str:
-        missing = [
-            f"{format_signal(*key)}: {_why_unusable(signals, *key)}"
-            for key in self.signals
-            if _usable(signals, *key) is None
-        ]
-        return "; ".join(missing) or f"cannot be computed: {error.partition(': ')[2] or error}"
+    def _undecided(self, readings: Readings, found: Sequence[float | None], error: str) -> Outcome:
+        missing = [name for name, value in zip(self.names, found, strict=True) if value is None]
+        if error != MISSING:
+            reason = f"cannot be computed: {error}"
+            return Outcome(None, self.names, found, reason, Lack.NO_DATA)
+        lacks, texts = zip(*map(readings.why, missing), strict=True)
+        # What is not trusted decides how careful to be.
+        lack = Lack.UNTRUSTED if Lack.UNTRUSTED in lacks else Lack.NO_DATA
+        return Outcome(None, self.names, found, "; ".join(texts), lack)
 
 
-def format_signal(signal: str, function: str) -> str:
-    """Return a signal as conditions write it, e.g. ``calls_rate("pipe_write")``."""
-    return f'{signal}("{function}")'
+def _picker(
+    names: tuple[str, ...],
+) -> Callable[[Mapping[str, float | None]], Sequence[float | None]]:
+    """Return what takes the values of some names out of all."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 def compile_condition(text: str) -> Condition:
@@ -149,48 +187,31 @@ def compile_condition(text: str) -> Condition:
         message = f"a condition must be true or false, this is a {kind}"
         hint = f"compare it, e.g. {text.strip()} > 1.0" if kind == "double" else ""
         raise ConditionError((Fault(1, 1, message, "condition-type", hint),))
-    references, faults = _inspect(program.serialize(), text)
-    if faults:
-        raise ConditionError(tuple(faults))
-    return Condition(text, tuple(references), program)
-
-
-def _usable(signals: Signals, signal: str, function: str) -> float | None:
-    found = signals.values.get((signal, function), _NO_SIGNAL)
-    return found.value if found.trusted else None
-
-
-def _why_unusable(signals: Signals, signal: str, function: str) -> str:
-    found = signals.values.get((signal, function), _NO_SIGNAL)
-    kind = "no data" if found.trusted else "not trusted"
-    return f"{kind}: {found.reason}" if found.reason else kind
-
-
-def _reader(signal: str) -> Callable[[str], float]:
-    def read(function: str) -> float:
-        value = _usable(_current.get(), signal, function)
-        if value is None:
-            raise LookupError(f"no data for {format_signal(signal, function)}")
-        return value
-
-    return read
+    tree = syntax.parse(program.serialize())
+    inspector = _Inspector(text)
+    inspector.look_at(tree)
+    try:
+        made = Program(*build(tree, inspector.reads.get))
+    except Unsupported as error:
+        inspector.refuse(error.node)
+    if inspector.faults:
+        faults = sorted(inspector.faults, key=lambda fault: (fault.line, fault.column))
+        raise ConditionError(tuple(faults[:_MAX_FAULTS]))
+    references = sorted(inspector.references, key=lambda each: (each.line, each.column))
+    # Interned: they are what values are looked up by.
+    names = tuple(sys.intern(each.text) for each in made.inputs)
+    return Condition(text, tuple(references), made, names)
 
 
 def _environment() -> cel.Env:
+    functions = {name: [cel.Type.STRING] for name in SIGNALS}
+    functions[EWMA] = [cel.Type.DOUBLE, cel.Type.STRING]
     return cel.NewEnv(
         functions=[
             cel.FunctionDecl(
-                signal,
-                [
-                    cel.Overload(
-                        id=f"{signal}_string",
-                        return_type=cel.Type.DOUBLE,
-                        parameters=[cel.Type.STRING],
-                        impl=_reader(signal),
-                    )
-                ],
+                name, [cel.Overload(id=name, return_type=cel.Type.DOUBLE, parameters=parameters)]
             )
-            for signal in SIGNALS
+            for name, parameters in functions.items()
         ]
     )
 
@@ -198,25 +219,76 @@ def _environment() -> cel.Env:
 _ENVIRONMENT = _environment()
 
 
-def _inspect(serialised: bytes, text: str) -> tuple[list[Reference], list[Fault]]:
-    references: list[Reference] = []
-    faults: list[Fault] = []
-    for part in syntax.walk(serialised):
-        if isinstance(part, syntax.Loop):
-            message = "macros such as all() and map(), and map literals, are not accepted"
-            faults.append(Fault(*_place(text, part.offset), message, "condition-syntax"))
-        elif part.function in SIGNALS:
-            argument = part.arguments[0]
-            place = _place(text, argument.offset)
-            if argument.text is None or not _FUNCTION_NAME.match(argument.text):
-                message = f"the argument of {part.function} must be a function's name in quotes"
-                hint = f'e.g. {part.function}("pipe_write")'
-                faults.append(Fault(*place, message, "signal-argument", hint))
-            else:
-                references.append(Reference(part.function, argument.text, *place))
-    references.sort(key=lambda reference: (reference.line, reference.column))
-    faults.sort(key=lambda fault: (fault.line, fault.column))
-    return references, faults
+@dataclass(slots=True)
+class _Inspector:
+    """Finds the signals in a tree, and what conditions may not have.
+
+    ``reads`` is what each call of a signal or of `EWMA` reads.
+    """
+
+    text: str
+    reads: dict[syntax.Node, Input] = field(default_factory=dict)
+    references: list[Reference] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def look_at(self, tree: syntax.Node) -> None:
+        for node in syntax.walk(tree):
+            if isinstance(node, syntax.Other) and node.is_loop:
+                message = "macros such as all() and map(), and map literals, are not accepted"
+                self._add(node, message, "condition-syntax")
+            elif isinstance(node, syntax.Call) and node.function in SIGNALS:
+                self._look_at_signal(node)
+        for node in syntax.walk(tree):
+            if isinstance(node, syntax.Call) and node.function == EWMA:
+                self._look_at_average(node)
+
+    def refuse(self, node: syntax.Node) -> None:
+        """Say that something has no place in a condition, unless something about it was said."""
+        if not self.faults:
+            what = f'"{node.function.strip("_")}"' if isinstance(node, syntax.Call) else "this"
+            if isinstance(node, syntax.Literal):
+                what = "a text"
+            message = f"{what} is not accepted in a condition"
+            self._add(node, message, "condition-syntax", _ACCEPTED)
+
+    def _look_at_signal(self, call: syntax.Call) -> None:
+        (argument,) = call.arguments
+        name = argument.value if isinstance(argument, syntax.Literal) else None
+        if not isinstance(name, str) or not _FUNCTION_NAME.match(name):
+            message = f"the argument of {call.function} must be a function's name in quotes"
+            hint = f'e.g. {call.function}("pipe_write")'
+            self._add(argument, message, "signal-argument", hint)
+            return
+        place = _place(self.text, argument.offset)
+        self.references.append(Reference(call.function, name, *place))
+        self.reads[call] = Input(call.function, name)
+
+    def _look_at_average(self, call: syntax.Call) -> None:
+        signal, span = call.arguments
+        read = self.reads.get(signal)
+        if read is None or read.smooth_seconds:
+            if not (isinstance(signal, syntax.Call) and signal.function in SIGNALS):
+                message = f"the first argument of {EWMA} must be a signal"
+                hint = f'e.g. {EWMA}(calls_rate("pipe_write"), "10s")'
+                self._add(signal, message, "signal-argument", hint)
+            return
+        try:
+            self.reads[call] = read._replace(smooth_seconds=_span(span))
+        except ValueError as error:
+            self._add(span, f"the second argument of {EWMA}: {error}", "signal-argument")
+
+    def _add(self, node: syntax.Node, message: str, code: str, hint: str = "") -> None:
+        self.faults.append(Fault(*_place(self.text, node.offset), message, code, hint))
+
+
+def _span(node: syntax.Node) -> float:
+    """Return the seconds of a time constant, which must stand there as a text."""
+    if not isinstance(node, syntax.Literal) or not isinstance(node.value, str):
+        raise ValueError('it must be a duration in quotes, such as "10s"')  # noqa: TRY004 - one kind
+    seconds = parse_duration(node.value)
+    if not 0.0 < seconds <= MAX_SMOOTH_SECONDS:
+        raise ValueError(f"it must be between 1ms and {format_duration(MAX_SMOOTH_SECONDS)}")
+    return seconds
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:
@@ -245,14 +317,25 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
         if name in SIGNALS:
             message = f"{name} takes one argument, a function's name in quotes"
             return Fault(line, column, message, "signal-argument", f'e.g. {name}("pipe_write")')
-        hint = did_you_mean(name, SIGNALS) or f"there are {', '.join(SIGNALS)}"
+        if name == EWMA:
+            return _average_fault(line, column)
+        hint = did_you_mean(name, [*SIGNALS, EWMA]) or f"there are {', '.join(SIGNALS)}"
         start = _start_of_name(text, line, column, name)
         return Fault(line, start, f'unknown name "{name}"', "unknown-signal", hint)
     overload = _NO_OVERLOAD.match(message)
     if overload:
         return _type_fault(line, column, overload[1], overload[2].strip("()"), text)
     message = message.removeprefix("Syntax error: ").partition(" expecting {")[0]
-    return Fault(line, column, message.replace("'<EOF>'", "end of text"), "condition-syntax")
+    message = message.replace("'<EOF>'", "end of text").replace("<EOF>", "end of text")
+    hint = next((hint for found, hint in _OTHER_LANGUAGES.items() if found in message), "")
+    return Fault(line, column, message, "condition-syntax", hint)
+
+
+def _average_fault(line: int, column: int, types: str = "") -> Fault:
+    message = f"{EWMA} takes a signal and a duration in quotes"
+    message += f", not {types}" if types else ""
+    hint = f'e.g. {EWMA}(calls_rate("pipe_write"), "10s")'
+    return Fault(line, column, message, "signal-argument", hint)
 
 
 def _start_of_name(text: str, line: int, column: int, name: str) -> int:
@@ -266,6 +349,8 @@ def _start_of_name(text: str, line: int, column: int, name: str) -> int:
 
 def _type_fault(line: int, column: int, function: str, types: str, text: str) -> Fault:
     operator = function.strip("_")
+    if function == EWMA:
+        return _average_fault(line, column, types)
     if function in SIGNALS:
         message = f"the argument of {function} must be a function's name in quotes, not {types}"
         hint = f'e.g. {function}("pipe_write")'

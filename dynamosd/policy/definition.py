@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dynamosd.policy.condition import Condition
+from dynamosd.policy.expression import Input
+from dynamosd.policy.hours import Hours
 from dynamosd.policy.problems import Problem
 
 DEFAULT_GRACE_SECONDS = 30.0
@@ -43,6 +46,13 @@ class OnNoData(enum.StrEnum):
     BASELINE = "baseline"
 
 
+class OnFlap(enum.StrEnum):
+    """What becomes of a policy that wants more switches than it may make."""
+
+    FREEZE = "freeze"
+    HOLD = "hold"
+
+
 class SwitchMode(enum.StrEnum):
     """How a policy switches. There is no ``scoped``: a policy is about the whole subsystem."""
 
@@ -52,8 +62,42 @@ class SwitchMode(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """How many of the last ``of`` evaluations must have found ``when`` true: at least ``need``."""
+
+    need: int = 1
+    of: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often a policy may switch.
+
+    No sooner than ``cooldown_seconds`` after its last switch, and no more than ``max_switches``
+    times (None: no limit) in any ``per_seconds``.
+    """
+
+    cooldown_seconds: float = 0.0
+    max_switches: int | None = None
+    per_seconds: float = 0.0
+    on_flap: OnFlap = OnFlap.FREEZE
+
+    @property
+    def memory_seconds(self) -> float:
+        """For how long a switch matters."""
+        return max(self.cooldown_seconds, self.per_seconds)
+
+
+NO_LIMITS = Limits()
+EVERY_SAMPLE = Samples()
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One reason to use an edition. Without ``until``, the rule ends when ``when`` is false."""
+    """One reason to use an edition. Without ``until``, the rule ends when ``when`` is false.
+
+    It has an effect only during ``hours``; always, if there are none.
+    """
 
     name: str
     edition: str
@@ -62,6 +106,13 @@ class Rule:
     for_seconds: float
     keep_for_seconds: float
     on_no_data: OnNoData
+    samples: Samples = EVERY_SAMPLE
+    hours: tuple[Hours, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Everything that the conditions read."""
+        return (*self.when.inputs, *(self.until.inputs if self.until else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +137,23 @@ class Policy:
     switch_timeout_seconds: float | None = None
     on_loss: OnDaemonLoss = OnDaemonLoss.BASELINE
     loss_grace_seconds: float = DEFAULT_GRACE_SECONDS
+    limits: Limits = NO_LIMITS
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
+    digest: str = field(default="", compare=False)
+    """What tells this content of the file from another one, whatever its name."""
+    inputs: tuple[Input, ...] = field(init=False, repr=False, compare=False)
+    """Everything that the rules' conditions read, each once."""
+    names: Mapping[str, Input] = field(init=False, repr=False, compare=False)
+    """The same by its name, as conditions write it."""
+
+    def __post_init__(self) -> None:
+        """Collect the inputs: evaluating needs them each time."""
+        inputs = dict.fromkeys(read for rule in self.rules for read in rule.inputs)
+        object.__setattr__(self, "inputs", tuple(inputs))
+        object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
 
     @property
     def signals(self) -> frozenset[tuple[str, str]]:
         """All (signal, function) pairs that the rules' conditions use."""
-        used: set[tuple[str, str]] = set()
-        for rule in self.rules:
-            used.update(rule.when.signals)
-            if rule.until is not None:
-                used.update(rule.until.signals)
-        return frozenset(used)
+        return frozenset((read.signal, read.function) for read in self.inputs)

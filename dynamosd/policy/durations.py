@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Durations as Prometheus writes them: ``1h30m``, ``500ms``; large units first, each once."""
+"""Durations as Prometheus writes them: ``1h30m``, ``500ms``; large units first, each once.
+
+And how numbers are shown beside them.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +58,11 @@ def format_duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+_WHOLE_NUMBERS_FROM = 100.0
+
+
+def format_number(value: float) -> str:
+    """Return a number for people: three digits, or whole from a hundred on."""
+    return f"{value:.0f}" if abs(value) >= _WHOLE_NUMBERS_FROM else f"{value:.3g}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The engine: policy, signals, state and time in; decision and state out. Pure.
+"""The engine: policy, signals, state and situation in; decision and state out. Pure.
 
 Each rule is a machine of its own (drawn in docs/policy.md):
 
@@ -7,48 +7,109 @@ Each rule is a machine of its own (drawn in docs/policy.md):
        ^                  |                 ^                  |
        +----- not when ---+                 +---- not until ---+
 
-The first rule of the list that is active or leaving gives the edition; without one it is the
-baseline.
+The first rule of the list that is active or leaving, and whose edition is not in quarantine, gives
+the edition; without one it is the baseline. Whether the policy may switch to it now is for its
+limits to say: they know the switches that were made from the edition being there the next time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from dynamosd.model import Action, Decision, RuleState, Signals
+from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
 from dynamosd.policy.condition import Outcome
-from dynamosd.policy.definition import Mode, OnNoData, Policy, Rule
-from dynamosd.policy.durations import format_duration
+from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
+from dynamosd.policy.durations import format_duration, format_number
+from dynamosd.policy.readings import Averages, Lack, Readings, take
 
 _IN_FORCE = frozenset({RuleState.ACTIVE, RuleState.LEAVING})
 
-_WHOLE_NUMBERS_FROM = 100.0
+_ROUNDING_SECONDS = 1e-6
+"""Times that differ by less are the same: they are sums and differences of periods."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where one rule stands, and since when (CLOCK_MONOTONIC)."""
+class Progress(NamedTuple):
+    """Where one rule stands, and since when (CLOCK_MONOTONIC).
+
+    ``recent`` holds the last answers of a rule that counts samples, the newest in the lowest bit.
+    """
 
     state: RuleState
     since: float
+    recent: int = 0
+
+
+class Asked(NamedTuple):
+    """A switch that a decision asked for. Whether it was made shows at the next evaluation."""
+
+    target: str
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """Where a policy's rules stand, by rule name; a rule that is missing is inactive."""
+    """All that a policy remembers between two evaluations.
+
+    ``rules``: where its rules stand, by name; one that is missing is inactive. ``switches``: when
+    the switches were made that its limits still count. ``frozen_until``: until then it makes none.
+    """
 
     rules: Mapping[str, Progress] = field(default_factory=dict)
+    averages: Averages = field(default_factory=dict)
+    switches: tuple[float, ...] = ()
+    asked: Asked | None = None
+    frozen_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Situation:
+    """What a policy finds beside signals.
+
+    Attributes:
+        current: the subsystem's active edition.
+        now: CLOCK_MONOTONIC in seconds.
+        wall: seconds of the Unix epoch; only `Rule.hours` look at it.
+        quarantined: the editions that may not be used, and why.
+        paused: why the policy may not switch now, whatever it wants; "" if it may.
+    """
+
+    current: str
+    now: float
+    wall: float = 0.0
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    paused: str = ""
+
+
+@dataclass(slots=True)
 class _Step:
-    """One rule's evaluation: where it stands now, the signals it looked at, and why."""
+    """One rule's evaluation: where it stands, what it looked at, why, and what holds it back.
+
+    ``held`` is for how long what ``says`` says has been so, and ``needed`` how long it has to be.
+    """
 
     rule: Rule
     progress: Progress
-    values: Mapping[str, float | None]
-    why: str
+    shown: RuleState
+    outcome: Outcome
+    says: str
+    hindrance: Suppression | None = None
+    held: float | None = None
+    needed: float | None = None
+
+    @property
+    def in_force(self) -> bool:
+        return self.progress.state in _IN_FORCE
+
+    @property
+    def why(self) -> str:
+        """The reason in words: most steps are never asked for it."""
+        if self.held is None:
+            return self.says
+        held = format_duration(self.held)
+        needed = f" of {format_duration(self.needed)}" if self.needed is not None else ""
+        return f"{self.says} for {held}{needed}"
 
 
 def adopt(policy: Policy, current: str, now: float) -> PolicyState:
@@ -63,8 +124,33 @@ def adopt(policy: Policy, current: str, now: float) -> PolicyState:
     return PolicyState()
 
 
+def carry_over(
+    old: Policy, state: PolicyState, new: Policy, current: str, now: float
+) -> PolicyState:
+    """Return the state to go on with when a policy was read again and has changed.
+
+    Rules that have not changed stay where they are, with the time that they have been there, and
+    so do averages that are still used. The others begin as with `adopt`, if no rule is in force.
+    Switches count on, and what is frozen stays so, unless the limits have changed.
+    """
+    if old.subsystem != new.subsystem:
+        return adopt(new, current, now)
+    before = {rule.name: rule for rule in old.rules}
+    kept = {
+        rule.name: state.rules[rule.name]
+        for rule in new.rules
+        if rule.name in state.rules and before.get(rule.name) == rule
+    }
+    if not any(progress.state in _IN_FORCE for progress in kept.values()):
+        kept = {**adopt(new, current, now).rules, **kept}
+    averages = {read: each for read, each in state.averages.items() if read in new.inputs}
+    if old.limits != new.limits:
+        return PolicyState(kept, averages)
+    return replace(state, rules=kept, averages=averages)
+
+
 def evaluate(
-    policy: Policy, signals: Signals, state: PolicyState, current: str, now: float
+    policy: Policy, signals: Signals, state: PolicyState, situation: Situation
 ) -> tuple[Decision, PolicyState]:
     """Decide which edition a subsystem should have.
 
@@ -72,125 +158,288 @@ def evaluate(
         policy: the policy.
         signals: the newest signals.
         state: what the last evaluation returned; ``adopt()`` or ``PolicyState()`` for the first.
-        current: the subsystem's active edition.
-        now: CLOCK_MONOTONIC in seconds.
+        situation: what there is, and when it is.
 
     Returns:
         The decision and the next state. In mode observe the action is always to stay; in mode
         advise it is what the policy wants, and carrying it out or not is the caller's business.
     """
-    steps = [_step(rule, signals, state, now) for rule in policy.rules]
-    winner = next((each for each in steps if each.progress.state in _IN_FORCE), None)
+    now, current = situation.now, situation.current
+    readings, averages = take(policy.names, signals, state.averages, now)
+    steps = [_step(rule, readings, state, situation) for rule in policy.rules]
+    winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     target = winner.rule.edition if winner else policy.baseline
-    wanted = Action.SWITCH if target != current else Action.STAY
+    limiter = _Limiter.of(policy.limits, state, situation)
+    if target == current:
+        suppressed, why_not = _held_back(steps, winner, current), ""
+    else:
+        suppressed, why_not = limiter.hold_up(policy, target, situation)
+    switches = target != current and suppressed in {None, Suppression.ADVISE}
     decision = Decision(
         time=now,
         policy=policy.name,
         subsystem=policy.subsystem,
-        action=Action.STAY if policy.mode is Mode.OBSERVE else wanted,
+        action=Action.SWITCH if switches else Action.STAY,
         current=current,
         target=target,
         rule=winner.rule.name if winner else "",
-        reason=_reason(policy, steps, winner),
+        reason=_reason(policy, steps, winner) + why_not,
         values=_values(steps, winner),
-        rules={each.rule.name: each.progress.state for each in steps},
+        rules={each.rule.name: each.shown for each in steps},
+        phase=limiter.phase(situation) or _phase(steps, winner),
+        suppressed=suppressed,
+        readings=readings.values,
     )
-    return decision, PolicyState({each.rule.name: each.progress for each in steps})
+    return decision, PolicyState(
+        rules={each.rule.name: each.progress for each in steps},
+        averages=averages,
+        switches=limiter.switches,
+        asked=Asked(target, now) if switches else None,
+        frozen_until=limiter.frozen_until,
+    )
 
 
-def _step(rule: Rule, signals: Signals, state: PolicyState, now: float) -> _Step:
-    before = state.rules.get(rule.name, Progress(RuleState.INACTIVE, now))
+# ------------------------------------------------------------------------------------- rules
+
+
+def _step(rule: Rule, readings: Readings, state: PolicyState, situation: Situation) -> _Step:
+    before = state.rules.get(rule.name)
+    inside = not rule.hours or any(each.covers(situation.wall) for each in rule.hours)
+    if before is None:
+        before = Progress(RuleState.INACTIVE, situation.now)
     if before.state in _IN_FORCE:
-        return _step_in_force(rule, signals, before, now)
-    return _step_waiting(rule, signals, before, now)
-
-
-def _step_waiting(rule: Rule, signals: Signals, before: Progress, now: float) -> _Step:
-    """Inactive or pending: only a when-condition that is certainly true moves the rule on."""
-    when = rule.when.evaluate(signals)
-    if when.result is None:
-        return _Step(rule, _to(RuleState.INACTIVE, before, now), when.values, when.reason)
-    if not when.result:
-        why = "when-condition is false"
-        return _Step(rule, _to(RuleState.INACTIVE, before, now), when.values, why)
-    pending = _to(RuleState.PENDING, before, now)
-    held = max(0.0, now - pending.since)
-    if held >= rule.for_seconds:
-        why = f"when-condition held for {format_duration(held)}"
-        return _Step(rule, _to(RuleState.ACTIVE, before, now), when.values, why)
-    why = f"when-condition true for {_of(held, rule.for_seconds)}"
-    return _Step(rule, pending, when.values, why)
-
-
-def _step_in_force(rule: Rule, signals: Signals, before: Progress, now: float) -> _Step:
-    """Active or leaving: the rule ends when its until-condition has held long enough."""
-    until = _until(rule, signals)
-    ends = until.result
-    what = "until-condition" if rule.until else "when-condition"
-    if ends is None:
-        ends = rule.on_no_data is OnNoData.BASELINE
-        says = f"{what} undecided ({until.reason})"
+        step = _step_in_force(rule, readings, before, situation.now, inside=inside)
     else:
-        says = f"{what} {'true' if ends is (rule.until is not None) else 'false'}"
+        step = _step_waiting(rule, readings, before, situation.now, inside=inside)
+    if situation.quarantined and step.in_force and rule.edition in situation.quarantined:
+        step.shown, step.hindrance = RuleState.QUARANTINED, Suppression.QUARANTINED
+        step.says = f"{situation.quarantined[rule.edition]}; {step.says}"
+    return step
+
+
+def _step_waiting(
+    rule: Rule, readings: Readings, before: Progress, now: float, *, inside: bool
+) -> _Step:
+    """Inactive or pending: only a when-condition that is certainly true moves the rule on."""
+    when = rule.when.judge(readings)
+    recent = _remember(rule, before, when)
+    inactive = _to(RuleState.INACTIVE, before, now, recent)
+    if when.lack is not None:
+        shown = RuleState(when.lack)
+        return _Step(rule, inactive, shown, when, when.reason, Suppression(when.lack))
+    if not inside:
+        asks = Suppression.DURING if when.result else None
+        return _Step(rule, inactive, RuleState.INACTIVE, when, "outside of its hours", asks)
+    if rule.samples.of > 1:
+        found = recent.bit_count()
+        if found < rule.samples.need:
+            shown = RuleState.PENDING if found else RuleState.INACTIVE
+            asks = Suppression.SAMPLES if found else None
+            says = f"when-condition true in {found} of the last {rule.samples.of} samples"
+            says += f", {rule.samples.need} needed"
+            return _Step(rule, inactive, shown, when, says, asks)
+    elif not when.result:
+        return _Step(rule, inactive, RuleState.INACTIVE, when, "when-condition is false")
+    pending = _to(RuleState.PENDING, before, now, recent)
+    held = max(0.0, now - pending.since)
+    if _is_over(held, rule.for_seconds):
+        active = Progress(RuleState.ACTIVE, now)
+        return _Step(rule, active, RuleState.ACTIVE, when, "when-condition held", None, held)
+    says, needed = "when-condition true", rule.for_seconds
+    return _Step(rule, pending, RuleState.PENDING, when, says, Suppression.FOR, held, needed)
+
+
+def _step_in_force(
+    rule: Rule, readings: Readings, before: Progress, now: float, *, inside: bool
+) -> _Step:
+    """Active or leaving: the rule ends when its until-condition has held long enough."""
+    until = (rule.until or rule.when).judge(readings)
+    what = "until-condition" if rule.until else "when-condition"
+    hindrance: Suppression | None = None
+    if not inside:
+        ends, says = True, "outside of its hours"
+    elif until.lack is not None:
+        # Nothing that is not trusted ends a rule, whatever it says of missing data.
+        ends = rule.on_no_data is OnNoData.BASELINE and until.lack is Lack.NO_DATA
+        says = f"{what} undecided ({until.reason})"
+        hindrance = None if ends else Suppression(until.lack)
+    else:
+        ends = until.result is (rule.until is not None)
+        says = f"{what} {'true' if until.result else 'false'}"
     if not ends:
-        return _Step(rule, _to(RuleState.ACTIVE, before, now), until.values, says)
+        active = _to(RuleState.ACTIVE, before, now)
+        return _Step(rule, active, RuleState.ACTIVE, until, says, hindrance)
     leaving = _to(RuleState.LEAVING, before, now)
     held = max(0.0, now - leaving.since)
-    if held >= rule.keep_for_seconds:
-        why = f"left: {says} for {format_duration(held)}"
-        return _Step(rule, _to(RuleState.INACTIVE, before, now), until.values, why)
-    why = f"{says} for {_of(held, rule.keep_for_seconds)}"
-    return _Step(rule, leaving, until.values, why)
+    if _is_over(held, rule.keep_for_seconds):
+        inactive = Progress(RuleState.INACTIVE, now)
+        return _Step(rule, inactive, RuleState.INACTIVE, until, f"left: {says}", None, held)
+    needed = rule.keep_for_seconds
+    return _Step(rule, leaving, RuleState.LEAVING, until, says, Suppression.KEEP_FOR, held, needed)
 
 
-def _until(rule: Rule, signals: Signals) -> Outcome:
-    """Return whether the rule should end; without an until-condition: whether `when` is false."""
-    if rule.until is not None:
-        return rule.until.evaluate(signals)
-    when = rule.when.evaluate(signals)
-    ends = None if when.result is None else not when.result
-    return Outcome(ends, when.values, when.reason)
+def _remember(rule: Rule, before: Progress, when: Outcome) -> int:
+    """Return the last answers with the newest one; an answer that is missing is no."""
+    if rule.samples.of == 1:
+        return 0
+    return (before.recent << 1 | (when.result is True)) & ((1 << rule.samples.of) - 1)
 
 
-def _to(state: RuleState, before: Progress, now: float) -> Progress:
+def _is_over(elapsed: float, seconds: float) -> bool:
+    return elapsed >= seconds - _ROUNDING_SECONDS
+
+
+def _to(state: RuleState, before: Progress, now: float, recent: int = 0) -> Progress:
     """Return the progress in a state, which began now unless the rule was in it already."""
-    return before if before.state is state else Progress(state, now)
+    if before.state is state:
+        return before if before.recent == recent else Progress(state, before.since, recent)
+    return Progress(state, now, recent)
 
 
-def _reason(policy: Policy, steps: list[_Step], winner: _Step | None) -> str:
+def _held_back(steps: Sequence[_Step], winner: _Step | None, current: str) -> Suppression | None:
+    """Say why no other edition than the current one is asked for, if there is something to it."""
+    for step in steps:
+        if step.hindrance is not None and (step.in_force or step.rule.edition != current):
+            return step.hindrance
+        if step is winner:
+            break
+    return None
+
+
+def _phase(steps: Sequence[_Step], winner: _Step | None) -> PolicyPhase:
+    """Say where the policy stands, as far as its rules go."""
+    shown = {each.shown for each in steps}
+    if RuleState.QUARANTINED in shown and _is_before(steps, RuleState.QUARANTINED, winner):
+        return PolicyPhase.QUARANTINED
+    if winner is not None:
+        lack = winner.hindrance in {Suppression.UNTRUSTED, Suppression.NO_DATA}
+        return PolicyPhase(winner.hindrance) if lack and winner.hindrance else PolicyPhase.ACTIVE
+    for state in (RuleState.PENDING, RuleState.UNTRUSTED, RuleState.NO_DATA):
+        if state in shown:
+            return PolicyPhase(state)
+    return PolicyPhase.INACTIVE
+
+
+def _is_before(steps: Sequence[_Step], state: RuleState, winner: _Step | None) -> bool:
+    """Tell whether a rule in a state would have won if it could."""
+    for step in steps:
+        if step is winner:
+            return False
+        if step.shown is state:
+            return True
+    return False
+
+
+# ------------------------------------------------------------------------------------ limits
+
+
+@dataclass(slots=True)
+class _Limiter:
+    """A policy's limits at one time: the switches that count, and whether it is frozen."""
+
+    limits: Limits
+    switches: tuple[float, ...]
+    frozen_until: float | None
+
+    @classmethod
+    def of(cls, limits: Limits, state: PolicyState, situation: Situation) -> _Limiter:
+        now, made = situation.now, state.switches
+        if state.asked is not None and state.asked.target == situation.current:
+            made = (*made, state.asked.time)
+        if made:
+            made = tuple(time for time in made if not _is_over(now - time, limits.memory_seconds))
+        frozen = state.frozen_until
+        is_frozen = frozen is not None and not _is_over(now, frozen)
+        return cls(limits, made, frozen if is_frozen else None)
+
+    def hold_up(
+        self, policy: Policy, target: str, situation: Situation
+    ) -> tuple[Suppression | None, str]:
+        """Say what is in the way of a switch now, as a word and in words; freeze if it is time."""
+        if policy.mode is Mode.OBSERVE:
+            return Suppression.OBSERVE, " (mode observe)"
+        found = self._obstacle(target, situation)
+        if found is not None:
+            return found[0], f"; no switch to {target}: {found[1]}"
+        return (Suppression.ADVISE if policy.mode is Mode.ADVISE else None), ""
+
+    def _obstacle(self, target: str, situation: Situation) -> tuple[Suppression, str] | None:
+        if target in situation.quarantined:
+            return Suppression.QUARANTINED, situation.quarantined[target]
+        if situation.paused:
+            return Suppression.PAUSED, situation.paused
+        if situation.current in situation.quarantined:
+            # The way out of an edition that may not be used is open at all times.
+            return None
+        return self._limit(situation.now)
+
+    def _limit(self, now: float) -> tuple[Suppression, str] | None:
+        if self.frozen_until is None:
+            if self._cools(now):
+                waited = _of(max(0.0, now - self.switches[-1]), self.limits.cooldown_seconds)
+                return Suppression.COOLDOWN, f"cooldown, {waited}"
+            if not self._is_full(now):
+                return None
+        most = f"{self.limits.max_switches} switches in {format_duration(self.limits.per_seconds)}"
+        if self.limits.on_flap is OnFlap.HOLD:
+            return Suppression.MAX_SWITCHES, f"there were {most}"
+        if self.frozen_until is None:
+            self.frozen_until = now + self.limits.per_seconds
+        left = format_duration(self.frozen_until - now)
+        return Suppression.FROZEN, f"frozen for another {left}, there were {most}"
+
+    def phase(self, situation: Situation) -> PolicyPhase | None:
+        """Say where the policy stands, if limits have something to do with it."""
+        if situation.paused:
+            return PolicyPhase.PAUSED
+        if self.frozen_until is not None:
+            return PolicyPhase.FROZEN
+        return PolicyPhase.COOLDOWN if self._cools(situation.now) else None
+
+    def _cools(self, now: float) -> bool:
+        if not self.switches:
+            return False
+        return not _is_over(now - self.switches[-1], self.limits.cooldown_seconds)
+
+    def _is_full(self, now: float) -> bool:
+        most, per = self.limits.max_switches, self.limits.per_seconds
+        recent = sum(not _is_over(now - time, per) for time in self.switches)
+        return most is not None and recent >= most
+
+
+# ----------------------------------------------------------------------------------- reasons
+
+
+def _reason(policy: Policy, steps: Sequence[_Step], winner: _Step | None) -> str:
     if winner is None:
         rules = "; ".join(f"rule {each.rule.name} {_describe(each)}" for each in steps)
-        text = f"baseline {policy.baseline}: {rules}"
-    else:
-        leaving = " (leaving)" if winner.progress.state is RuleState.LEAVING else ""
-        text = f"rule {winner.rule.name}{leaving}: {_list(winner.values)}{winner.why}"
-    return f"{text} (mode observe)" if policy.mode is Mode.OBSERVE else text
+        return f"baseline {policy.baseline}: {rules}"
+    leaving = " (leaving)" if winner.shown is RuleState.LEAVING else ""
+    return f"rule {winner.rule.name}{leaving}: {_list(winner.outcome.values)}{winner.why}"
 
 
 def _describe(step: _Step) -> str:
-    return f"{step.progress.state}: {_list(step.values)}{step.why}"
+    return f"{step.shown}: {_list(step.outcome.values)}{step.why}"
 
 
 def _list(values: Mapping[str, float | None]) -> str:
     """Return the values there are, each followed by a comma."""
-    return "".join(
-        f"{name} = {_number(value)}, " for name, value in values.items() if value is not None
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= _WHOLE_NUMBERS_FROM else f"{value:.3g}"
+    text = ""
+    for name, value in values.items():
+        if value is not None:
+            text += f"{name} = {format_number(value)}, "
+    return text
 
 
 def _of(held: float, needed: float) -> str:
     return f"{format_duration(held)} of {format_duration(needed)}"
 
 
-def _values(steps: list[_Step], winner: _Step | None) -> dict[str, float | None]:
+def _values(steps: Sequence[_Step], winner: _Step | None) -> dict[str, float | None]:
     """Return the signals the decision rests on: those of the winner and of the rules before it."""
     values: dict[str, float | None] = {}
     for step in steps:
-        values.update(step.values)
+        values.update(step.outcome.values)
         if step is winner:
             break
     return values

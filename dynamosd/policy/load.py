@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -12,12 +13,13 @@ from pathlib import Path
 
 from dynamosd.policy.checks import Checker, check_together
 from dynamosd.policy.condition import Condition
-from dynamosd.policy.definition import Policy, Rule
+from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
+from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import PolicyFile, RuleSpec
+from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -118,11 +120,18 @@ def _is_ignored(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _IGNORED)
 
 
-def _parse_file(path: Path, known: Known | None) -> _Parsed:
+def read_file(path: Path) -> tuple[bytes, Problem | None]:
+    """Return a file's bytes, one more than the limit at most, or what keeps it from being read."""
     try:
-        raw = _read(path)
+        return _read(path), None
     except (OSError, ValueError) as error:
-        return _Parsed(str(path), (_unreadable(str(path), error),))
+        return b"", _unreadable(str(path), error)
+
+
+def _parse_file(path: Path, known: Known | None) -> _Parsed:
+    raw, unreadable = read_file(path)
+    if unreadable is not None:
+        return _Parsed(str(path), (unreadable,))
     return _parse(raw, str(path), known)
 
 
@@ -152,7 +161,8 @@ def _parse(raw: bytes, file: str, known: Known | None) -> _Parsed:
     )
     if content is None or has_errors(problems):
         return _Parsed(file, problems, document)
-    policy = _build(content, checker.conditions, file, problems)
+    digest = hashlib.sha256(raw).hexdigest()
+    policy = _build(content, checker.conditions, file, problems, digest)
     return _Parsed(file, problems, document, policy)
 
 
@@ -161,6 +171,7 @@ def _build(
     conditions: Mapping[DataPath, Condition],
     file: str,
     remarks: tuple[Problem, ...],
+    digest: str,
 ) -> Policy:
     spec = content.spec
     rules = [
@@ -182,7 +193,9 @@ def _build(
         switch_timeout_seconds=spec.switch.timeout,
         on_loss=spec.on_daemon_loss.action,
         loss_grace_seconds=spec.on_daemon_loss.grace,
+        limits=_build_limits(spec.limits),
         remarks=remarks,
+        digest=digest,
     )
 
 
@@ -195,4 +208,16 @@ def _build_rule(rule: RuleSpec, conditions: Mapping[DataPath, Condition], path: 
         for_seconds=rule.for_,
         keep_for_seconds=rule.keep_for,
         on_no_data=rule.on_no_data,
+        samples=Samples(rule.samples.need, rule.samples.of) if rule.samples else EVERY_SAMPLE,
+        hours=tuple(Hours(each.days, each.from_, each.to) for each in rule.during),
+    )
+
+
+def _build_limits(limits: LimitsSpec) -> Limits:
+    most = limits.max_switches
+    return Limits(
+        cooldown_seconds=limits.cooldown,
+        max_switches=most.count if most else None,
+        per_seconds=most.per if most else 0.0,
+        on_flap=limits.on_flap,
     )

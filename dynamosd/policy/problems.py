@@ -38,6 +38,24 @@ class Problem:
         return f"{where}: {self.severity}: {self.message}{hint} [{self.code}]"
 
 
+_GITHUB_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def format_github(problem: Problem) -> str:
+    """Return a problem as a workflow command that GitHub shows beside the line."""
+
+    def escape(text: str, more: str = "") -> str:
+        for letter in f"%\r\n{more}":
+            text = text.replace(letter, f"%{ord(letter):02X}")
+        return text
+
+    command = _GITHUB_COMMANDS[problem.severity]
+    file = escape(problem.file, ":,")
+    where = f"file={file},line={problem.line},col={problem.column},title={problem.code}"
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return f"::{command} {where}::{escape(problem.message + hint)}"
+
+
 class PolicyErrors(InvalidInput):
     """One or more policy files cannot be used. ``problems`` also holds their warnings and notes."""
 

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The shape of a policy file: keys, types, defaults. What is not implemented is not accepted."""
+"""The shape of a policy file: keys, types, defaults. What is not implemented is not accepted.
+
+policies/schema.json is made of it, for editors: ``python -m dynamosd.policy.schema >
+policies/schema.json``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -14,10 +21,12 @@ from dynamosd.policy.definition import (
     Mode,
     OnDaemonLoss,
     OnExit,
+    OnFlap,
     OnNoData,
     SwitchMode,
 )
-from dynamosd.policy.durations import PATTERN, format_duration, parse_duration
+from dynamosd.policy.durations import MAX_SECONDS, PATTERN, format_duration, parse_duration
+from dynamosd.policy.hours import CLOCK_PATTERN, DAYS, DAYS_PATTERN, parse_clock, parse_days
 
 API_VERSION = "dynamos/v1alpha1"
 KIND = "SwitchPolicy"
@@ -28,6 +37,9 @@ MAX_INTERVAL_SECONDS = 3600.0
 MIN_TIMEOUT_SECONDS = 0.001
 MAX_TIMEOUT_SECONDS = 60.0
 MAX_GRACE_SECONDS = 3600.0
+MAX_SAMPLES = 64
+MAX_SWITCHES = 1000
+MAX_HOURS = 32
 
 
 def _duration(value: object) -> float:
@@ -58,11 +70,36 @@ def _grace(value: object) -> float:
     return _within(value, "a grace", 0.0, MAX_GRACE_SECONDS)
 
 
+def _period(value: object) -> float:
+    return _within(value, "a period", 0.001, MAX_SECONDS)
+
+
+def _days(value: object) -> frozenset[int]:
+    if isinstance(value, str):
+        return parse_days(value)
+    raise ValueError("days are written such as mon-fri or sat,sun")
+
+
+def _clock(value: object) -> int:
+    if isinstance(value, str):
+        return parse_clock(value)
+    raise ValueError("a time of day is written such as 08:30")
+
+
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": PATTERN})
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout), _DURATION_SCHEMA]
 Grace = Annotated[float, BeforeValidator(_grace), _DURATION_SCHEMA]
+Period = Annotated[float, BeforeValidator(_period), _DURATION_SCHEMA]
+Days = Annotated[
+    frozenset[int],
+    BeforeValidator(_days),
+    WithJsonSchema({"type": "string", "pattern": DAYS_PATTERN}),
+]
+Clock = Annotated[
+    int, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": CLOCK_PATTERN})
+]
 
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ObjectName = Annotated[str, Field(max_length=63, pattern=OBJECT_NAME_PATTERN)]
@@ -91,6 +128,36 @@ class Metadata(_Strict):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
+class SamplesSpec(_Strict):
+    """How many of the last evaluations must have found a rule's condition true."""
+
+    need: int = Field(ge=1, le=MAX_SAMPLES)
+    of: int = Field(ge=1, le=MAX_SAMPLES)
+
+
+class DuringSpec(_Strict):
+    """A stretch of some days of the week in which a rule has an effect, in UTC."""
+
+    days: Days = frozenset(range(7))
+    from_: Clock = Field(default=0, alias="from")
+    to: Clock = 24 * 60
+
+
+class MaxSwitchesSpec(_Strict):
+    """How many switches there may be in any period of some length."""
+
+    count: int = Field(ge=1, le=MAX_SWITCHES)
+    per: Period
+
+
+class LimitsSpec(_Strict):
+    """How often the policy may switch."""
+
+    cooldown: Duration = 0.0
+    max_switches: MaxSwitchesSpec | None = None
+    on_flap: Annotated[OnFlap, Field(strict=False)] = OnFlap.FREEZE
+
+
 class RuleSpec(_Strict):
     """One rule."""
 
@@ -101,6 +168,8 @@ class RuleSpec(_Strict):
     for_: Duration = Field(default=0.0, alias="for")
     keep_for: Duration = 0.0
     on_no_data: Annotated[OnNoData, Field(strict=False)] = OnNoData.HOLD
+    samples: SamplesSpec | None = None
+    during: list[DuringSpec] = Field(default_factory=list, max_length=MAX_HOURS)
 
 
 class SwitchSpec(_Strict):
@@ -127,6 +196,7 @@ class Spec(_Strict):
     on_exit: Annotated[OnExit, Field(strict=False)] = OnExit.BASELINE
     on_daemon_loss: OnDaemonLossSpec = Field(default_factory=OnDaemonLossSpec)
     switch: SwitchSpec = Field(default_factory=SwitchSpec)
+    limits: LimitsSpec = Field(default_factory=LimitsSpec)
     rules: list[RuleSpec] = Field(min_length=1, max_length=MAX_RULES)
 
 
@@ -137,3 +207,36 @@ class PolicyFile(_Strict):
     kind: Literal["SwitchPolicy"]
     metadata: Metadata
     spec: Spec
+
+
+# ------------------------------------------------------------------------------- for editors
+
+_AS_WRITTEN: Mapping[str, Callable[[Any], str]] = {
+    PATTERN: format_duration,
+    DAYS_PATTERN: lambda _days: f"{DAYS[0]}-{DAYS[-1]}",
+    CLOCK_PATTERN: lambda minutes: f"{minutes // 60:02d}:{minutes % 60:02d}",
+}
+"""How defaults are written that are something else once they are read, by their pattern."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a policy file. It knows the shape; `checks` knows the rest."""
+    schema = PolicyFile.model_json_schema(by_alias=True)
+    for model in (schema, *schema["$defs"].values()):
+        for key in model.get("properties", {}).values():
+            written = _AS_WRITTEN.get(key.get("pattern", ""))
+            if written and "default" in key:
+                key["default"] = written(key["default"])
+            # What may be missing may not be empty.
+            if {"type": "null"} in key.get("anyOf", ()):
+                key.update(key.pop("anyOf")[0])
+                del key["default"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{KIND} of {API_VERSION}",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -4,37 +4,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dynamosd.policy.positions import Document, Path
 from dynamosd.policy.problems import Problem, did_you_mean
-from dynamosd.policy.schema import (
-    OBJECT_NAME_PATTERN,
-    Metadata,
-    OnDaemonLossSpec,
-    PolicyFile,
-    RuleSpec,
-    Spec,
-    SwitchSpec,
-)
-
-_MODELS: Mapping[Path, type[BaseModel]] = {
-    (): PolicyFile,
-    ("metadata",): Metadata,
-    ("spec",): Spec,
-    ("spec", "onDaemonLoss"): OnDaemonLossSpec,
-    ("spec", "switch"): SwitchSpec,
-    ("spec", "rules", 0): RuleSpec,
-}
+from dynamosd.policy.schema import OBJECT_NAME_PATTERN, PolicyFile
 
 _WRONG_TYPES: Mapping[str, str] = {
     "model_type": "keys and values",
     "dict_type": "keys and values",
     "list_type": "a list",
     "string_type": "text",
+    "int_type": "a whole number",
 }
 
 _WRONG_SIZES: Mapping[str, str] = {
@@ -42,24 +27,46 @@ _WRONG_SIZES: Mapping[str, str] = {
     "too_long": "has more than {max_length} items",
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
 }
+
+_WRONG_VALUES: Mapping[str, str] = {
+    "days": "bad-time",
+    "from": "bad-time",
+    "to": "bad-time",
+    "start": "bad-time",
+    "values": "bad-series",
+    "trusted": "bad-series",
+    "signal": "bad-signal",
+    "suppressed": "bad-value",
+}
+"""Codes of values that are wrong in their own way; the others of that kind are durations."""
 
 _KERNEL_LETTERS = "letters, digits, _ . and -"
 
 _QUOTED = re.compile(r"'([^']*)'")
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 def validate(document: Document) -> tuple[PolicyFile | None, list[Problem]]:
-    """Return the typed content, or None and every error of the document's shape."""
+    """Return a policy's typed content, or None and every error of the document's shape."""
+    return validate_as(PolicyFile, document)
+
+
+def validate_as(model: type[_Model], document: Document) -> tuple[_Model | None, list[Problem]]:
+    """Return a document's content as a model, or None and every error of its shape."""
     problems = [
         document.error(path, f"{_name(path)} has no value", "empty-value")
         for path in _empty(document.data, ())
     ]
     try:
-        content = PolicyFile.model_validate(document.data)
+        content = model.model_validate(document.data)
     except ValidationError as errors:
         problems.extend(
-            _translate(document, error)
+            _translate(model, document, error)
             for error in errors.errors(include_url=False)
             # An empty value has been reported; that it also has the wrong type is no news.
             if error["input"] is not None or error["type"] == "extra_forbidden"
@@ -82,28 +89,37 @@ def _empty(data: object, path: Path) -> list[Path]:
     return found
 
 
-def _translate(document: Document, error: ErrorDetails) -> Problem:
+def _translate(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
     path: Path = error["loc"]
     kind = error["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(document, path)
-    message, code, hint = _explain(kind, _name(path), error)
+        key = str(path[-1])
+        hint = did_you_mean(key, _keys(model, path[:-1]))
+        return document.error_at_key(path, f'unknown key "{key}"', "unknown-key", hint)
+    message, code, hint = _explain(kind, path, error)
     return document.error(path, message, code, hint)
 
 
-def _unknown_key(document: Document, path: Path) -> Problem:
-    key = str(path[-1])
-    parent = tuple(0 if isinstance(part, int) else part for part in path[:-1])
-    hint = did_you_mean(key, _keys(_MODELS[parent]))
-    return document.error_at_key(path, f'unknown key "{key}"', "unknown-key", hint)
-
-
-def _keys(model: type[BaseModel]) -> list[str]:
+def _keys(model: type[BaseModel], path: Path) -> list[str]:
+    """Return the keys that may stand at a place, which is inside of models and lists of them."""
+    for part in path:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if isinstance(part, str):
+            model = next(_models(fields[part].annotation))
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field may hold, optionally or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _explain(kind: str, path: Path, error: ErrorDetails) -> tuple[str, str, str]:
     """Return message, code and hint."""
+    name = _name(path)
     value = error["input"]
     context = error.get("ctx", {})
     if kind == "missing":
@@ -121,7 +137,8 @@ def _explain(kind: str, name: str, error: ErrorDetails) -> tuple[str, str, str]:
         letters = "lower-case letters, digits, - and ." if is_object else _KERNEL_LETTERS
         return f"{name} may hold {letters} only, and begins with a letter or digit", "bad-name", ""
     if kind == "value_error":
-        return f"{name}: {context['error']}", "bad-duration", ""
+        code = _WRONG_VALUES.get(str(path[-1]), "bad-duration")
+        return f"{name}: {context['error']}", code, ""
     says = _WRONG_SIZES.get(kind, "is not accepted").format(**context)
     return f"{name} {says}", "bad-value", ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Looks into a compiled CEL expression: which functions it calls, and with what.
+"""Reads a compiled CEL expression as a tree.
 
 The CEL library shows its syntax tree only as a serialised protobuf message (cel.expr.CheckedExpr,
 wrapped in an Any). Its field numbers are part of CEL's public specification and never change
@@ -8,6 +8,7 @@ meaning, so the few that matter are read here, without a protobuf library.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,86 +17,121 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # google.protobuf.Any
 _ANY_VALUE = 2
 # cel.expr.CheckedExpr
-_CHECKED_EXPR, _CHECKED_SOURCE = 4, 5
+_CHECKED_REFERENCES, _CHECKED_TYPES, _CHECKED_EXPR, _CHECKED_SOURCE = 2, 3, 4, 5
+# cel.expr.Reference, cel.expr.Type
+_REFERENCE_OVERLOAD, _TYPE_PRIMITIVE = 3, 3
 # cel.expr.SourceInfo: map of expression id to character offset
 _SOURCE_POSITIONS = 4
 _MAP_KEY, _MAP_VALUE = 1, 2
 # cel.expr.Expr
-_EXPR_ID, _EXPR_CONST, _EXPR_SELECT, _EXPR_CALL, _EXPR_LIST = 2, 3, 5, 6, 7
-_EXPR_STRUCT, _EXPR_COMPREHENSION = 8, 9
-_CONST_STRING = 6
-_SELECT_OPERAND = 1
+_EXPR_ID, _EXPR_CONST, _EXPR_CALL, _EXPR_STRUCT, _EXPR_COMPREHENSION = 2, 3, 6, 8, 9
+# cel.expr.Constant
+_CONST_BOOL, _CONST_INT, _CONST_DOUBLE, _CONST_STRING = 2, 3, 5, 6
 _CALL_TARGET, _CALL_FUNCTION, _CALL_ARGUMENTS = 1, 2, 3
-_LIST_ELEMENTS = 1
+
+_PRIMITIVES = {1: "bool", 2: "int", 3: "uint", 4: "double", 5: "string", 6: "bytes"}
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a call: its text if it is a text literal, and its character offset."""
+class Literal:
+    """A value that stands in the text. All offsets are in characters."""
 
-    text: str | None
+    value: bool | int | float | str
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a function or an operator, with its character offset in the source."""
+    """One call of a function or an operator; ``type`` is that of its result, "" if not simple."""
 
     function: str
+    overload: str
+    type: str
+    arguments: tuple[Node, ...]
     offset: int
-    arguments: tuple[Argument, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """A macro such as ``all``, or a map or message literal: what conditions do not need."""
+class Other:
+    """Anything else that CEL has and conditions do not need.
+
+    ``is_loop``: a macro such as ``all``, or a map or message literal.
+    """
 
     offset: int
+    is_loop: bool = False
 
 
-def walk(serialised: bytes) -> Iterator[Call | Loop]:
-    """Yield what a serialised expression is made of, in no particular order."""
+Node = Literal | Call | Other
+
+
+def parse(serialised: bytes) -> Node:
+    """Return a serialised expression as a tree. The library's parser has bounded its depth."""
     checked = _last_bytes(serialised, _ANY_VALUE)
-    offsets = _offsets(_last_bytes(checked, _CHECKED_SOURCE))
-    waiting = [_last_bytes(checked, _CHECKED_EXPR)]
-    while waiting:
-        expr = waiting.pop()
-        for number, value in _fields(expr):
+    reader = _Reader(
+        _offsets(_last_bytes(checked, _CHECKED_SOURCE)),
+        _entries(checked, _CHECKED_REFERENCES),
+        _entries(checked, _CHECKED_TYPES),
+    )
+    return reader.read(_last_bytes(checked, _CHECKED_EXPR))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield a node and all below it."""
+    yield node
+    if isinstance(node, Call):
+        for argument in node.arguments:
+            yield from walk(argument)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads expressions; what is known of each of them is kept by its id."""
+
+    offsets: Mapping[int, int]
+    references: Mapping[int, bytes]
+    types: Mapping[int, bytes]
+
+    def read(self, expr: bytes) -> Node:
+        number = _id_of(expr)
+        offset = self.offsets.get(number, 0)
+        for kind, value in _fields(expr):
             if not isinstance(value, bytes):
                 continue
-            if number in {_EXPR_STRUCT, _EXPR_COMPREHENSION}:
-                yield Loop(offsets.get(_id_of(expr), 0))
-            elif number == _EXPR_CALL:
-                yield _call(expr, value, offsets)
-            waiting += _children(number, value)
+            if kind == _EXPR_CONST:
+                return _literal(value, offset)
+            if kind == _EXPR_CALL:
+                return self._call(value, number, offset)
+            if kind in {_EXPR_STRUCT, _EXPR_COMPREHENSION}:
+                return Other(offset, is_loop=True)
+        return Other(offset)
+
+    def _call(self, call: bytes, number: int, offset: int) -> Node:
+        if _last_bytes(call, _CALL_TARGET):
+            return Other(offset)
+        arguments = [
+            self.read(part)
+            for kind, part in _fields(call)
+            if kind == _CALL_ARGUMENTS and isinstance(part, bytes)
+        ]
+        overload = _last_bytes(self.references.get(number, b""), _REFERENCE_OVERLOAD).decode()
+        primitive = dict(_fields(self.types.get(number, b""))).get(_TYPE_PRIMITIVE, 0)
+        type_ = _PRIMITIVES.get(primitive, "") if isinstance(primitive, int) else ""
+        function = _last_bytes(call, _CALL_FUNCTION).decode()
+        return Call(function, overload, type_, tuple(arguments), offset)
 
 
-def _children(number: int, value: bytes) -> list[bytes]:
-    parts = {
-        _EXPR_CALL: {_CALL_TARGET, _CALL_ARGUMENTS},
-        _EXPR_LIST: {_LIST_ELEMENTS},
-        _EXPR_SELECT: {_SELECT_OPERAND},
-    }.get(number, set())
-    return [part for field, part in _fields(value) if field in parts and isinstance(part, bytes)]
-
-
-def _call(expr: bytes, call: bytes, offsets: Mapping[int, int]) -> Call:
-    arguments = tuple(
-        Argument(_text_of(part), offsets.get(_id_of(part), 0))
-        for number, part in _fields(call)
-        if number == _CALL_ARGUMENTS and isinstance(part, bytes)
-    )
-    function = _last_bytes(call, _CALL_FUNCTION).decode()
-    return Call(function, offsets.get(_id_of(expr), 0), arguments)
-
-
-def _text_of(expr: bytes) -> str | None:
-    for number, value in _fields(expr):
-        if number == _EXPR_CONST and isinstance(value, bytes):
-            for kind, text in _fields(value):
-                if kind == _CONST_STRING and isinstance(text, bytes):
-                    return text.decode()
-    return None
+def _literal(constant: bytes, offset: int) -> Node:
+    for kind, value in _fields(constant):
+        if kind == _CONST_BOOL:
+            return Literal(bool(value), offset)
+        if kind == _CONST_INT and isinstance(value, int):
+            return Literal(value - 2**64 if value >= 2**63 else value, offset)
+        if kind == _CONST_DOUBLE and isinstance(value, bytes):
+            return Literal(float(struct.unpack("<d", value)[0]), offset)
+        if kind == _CONST_STRING and isinstance(value, bytes):
+            return Literal(value.decode(), offset)
+    return Other(offset)
 
 
 def _id_of(expr: bytes) -> int:
@@ -113,6 +149,18 @@ def _offsets(source: bytes) -> dict[int, int]:
             key, offset = pair.get(_MAP_KEY, 0), pair.get(_MAP_VALUE, 0)
             if isinstance(key, int) and isinstance(offset, int):
                 result[key] = offset
+    return result
+
+
+def _entries(checked: bytes, wanted: int) -> dict[int, bytes]:
+    """Return a map from expression ids to messages."""
+    result: dict[int, bytes] = {}
+    for number, entry in _fields(checked):
+        if number == wanted and isinstance(entry, bytes):
+            pair = dict(_fields(entry))
+            key, value = pair.get(_MAP_KEY, 0), pair.get(_MAP_VALUE, b"")
+            if isinstance(key, int) and isinstance(value, bytes):
+                result[key] = value
     return result
 
 

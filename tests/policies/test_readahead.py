@@ -26,7 +26,7 @@ from dynamosd.model import (
     Subsystem,
 )
 from dynamosd.policy.definition import Policy
-from dynamosd.policy.evaluate import PolicyState, evaluate
+from dynamosd.policy.evaluate import PolicyState, Situation, evaluate
 from dynamosd.policy.load import load_policy
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.signals import SignalWindow
@@ -100,7 +100,8 @@ def play(policy: Policy, *phases: Phase) -> list[Decision]:
             sequential += new * phase.share
             figures = (round(sequential), round(classified))
             sample = sample_of(time, active, calls, figures, missed=phase.missed)
-            decision, state = evaluate(policy, window.add(sample), state, active, time)
+            situation = Situation(active, time)
+            decision, state = evaluate(policy, window.add(sample), state, situation)
             decisions.append(decision)
             active = decision.target if decision.action is Action.SWITCH else active
     return decisions

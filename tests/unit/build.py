@@ -23,6 +23,7 @@ spec:
       when: {when}
   switch: {switch}
   onDaemonLoss: {on_loss}
+  limits: {limits}
 """
 
 DEFAULTS = {
@@ -33,6 +34,7 @@ DEFAULTS = {
     "on_exit": "baseline",
     "switch": "{}",
     "on_loss": "{}",
+    "limits": "{}",
     "edition": "random",
     "when": 'in_flight("page_cache_ra_order") > 2.5',
 }

@@ -6,11 +6,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from dynamosd.testing import FakeModule, ManualClock
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+# No test may fail because a machine is slow.
+settings.register_profile("slow-machines", deadline=None)
+settings.load_profile("slow-machines")
 
 
 @pytest.fixture

@@ -24,11 +24,25 @@ from dynamosd.metrics import (
     Tally,
     kernel_values,
     lease_values,
+    policy_values,
     probe_values,
     sample_values,
     signal_values,
 )
-from dynamosd.model import FunctionSample, ProbeCost, Sample, Signal, Signals, SwitchResult
+from dynamosd.model import (
+    Action,
+    Decision,
+    FunctionSample,
+    PolicyPhase,
+    ProbeCost,
+    RuleState,
+    Sample,
+    Signal,
+    Signals,
+    Suppression,
+    SwitchResult,
+)
+from tests.unit.policy.build import policy_of
 
 if TYPE_CHECKING:
     from dynamosd.testing import FakeModule
@@ -41,6 +55,24 @@ def result(outcome: str = "ok", trigger: str = "policy", seconds: float = 0.002)
     """Give a switch."""
     where = ("readahead", "original", "random", "concurrent")
     return SwitchResult(5.0, *where, trigger, outcome, "", seconds)
+
+
+def decision(suppressed: Suppression | None = Suppression.COOLDOWN) -> Decision:
+    """Give what a policy decided."""
+    return Decision(
+        time=5.0,
+        policy="storm",
+        subsystem="readahead",
+        action=Action.STAY,
+        current="original",
+        target="random",
+        rule="busy",
+        reason="it is so",
+        values={},
+        rules={"busy": RuleState.ACTIVE},
+        phase=PolicyPhase.COOLDOWN,
+        suppressed=suppressed,
+    )
 
 
 def full_snapshot(module: FakeModule) -> Snapshot:
@@ -59,7 +91,7 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     )
     tally = Tally()
     tally.add_switch(result(), 1.7e9)
-    tally.add_evaluation("storm", 1.7e9)
+    tally.add_evaluation(decision(), 1.7e9)
     tally.add_lease_error("readahead")
     values = {each.name: {tuple("x" for _ in each.labels): 1.0} for each in DEFINITIONS}
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
@@ -205,6 +237,39 @@ def test_durations_are_kept_apart_by_mode() -> None:
         "concurrent": 0.002,
         "exclusive": 30.0,
     }
+
+
+def test_phase_and_states_of_a_policy() -> None:
+    values = policy_values([policy_of()], {"test": dataclasses.replace(decision(), policy="test")})
+    phases = values["dynamos_policy_phase"]
+    assert {labels for labels, value in phases.items() if value} == {("test", "cooldown")}
+    assert len(phases) == len(PolicyPhase)
+    states = values["dynamos_policy_rule_state"]
+    assert {labels for labels, value in states.items() if value} == {("test", "busy", "active")}
+    assert policy_values([policy_of()], {})["dynamos_policy_phase"] == {}
+
+
+def test_suppressed_switches_are_counted_by_reason() -> None:
+    tally = Tally()
+    for reason in (Suppression.COOLDOWN, None, Suppression.COOLDOWN, Suppression.NO_DATA):
+        tally.add_evaluation(decision(reason), 1.0)
+    values = tally.values()
+    assert values["dynamos_policy_evaluations_total"] == {("storm",): 4}
+    assert values["dynamos_switches_suppressed_total"] == {
+        ("storm", "cooldown"): 2,
+        ("storm", "no_data"): 1,
+    }
+
+
+def test_table_names_every_state_phase_and_reason() -> None:
+    helps = {each.name: each.help for each in DEFINITIONS}
+    for name, words in (
+        ("dynamos_policy_rule_state", RuleState),
+        ("dynamos_policy_phase", PolicyPhase),
+        ("dynamos_switches_suppressed_total", Suppression),
+    ):
+        listed = helps[name].rstrip(".").rpartition(": ")[2].split(", ")
+        assert set(listed) == {str(word) for word in words}
 
 
 @given(st.lists(st.floats(0.0, 100.0)))

@@ -41,7 +41,7 @@ class Control:
     def __call__(self, *arguments: str) -> int:
         """Run it; `shown` and `said` are its stdout and stderr."""
         words = list(arguments)
-        if words[0] in {"status", "switch"}:
+        if words[0] in {"status", "switch", "reload"}:
             words += ["--runtime-dir", str(self.run_dir)]
         code = main(words, self.module.kmod)
         self.shown, self.said = self._capsys.readouterr()
@@ -91,6 +91,16 @@ def test_status_with_a_daemon_fits_a_terminal(control: Control) -> None:
     assert "storm: rule busy: in_flight is high" in control.shown
     assert max(map(len, control.shown.splitlines())) <= WIDTH
     assert "\033" not in control.shown
+
+
+def test_status_shows_phases_that_are_not_ordinary(control: Control) -> None:
+    control.daemon()
+    shown = status.read(control.run_dir) or {}
+    for phase, told in (("cooldown", True), ("active", False)):
+        shown["policies"][0]["phase"] = phase
+        status.write(control.run_dir, shown)
+        assert control("status") == 0
+        assert (f"storm is {phase}: dynamosctl explain" in control.shown) is told
 
 
 def test_status_without_a_subsystem(control: Control, tmp_path: Path) -> None:
@@ -737,3 +747,96 @@ def test_help_has_examples_that_fit_a_terminal(
     assert f"  dynamosctl {command} readahead" in shown
     lines = shown.partition("exit codes:")[0].splitlines()
     assert max(map(len, lines)) <= WIDTH
+
+
+def test_check_for_github(control: Control, tmp_path: Path) -> None:
+    file = write_policy(tmp_path, edition="randum")
+    assert control("check", str(file), "--format", "github") == 1
+    line = next(line for line in control.shown.splitlines() if line.startswith("::error"))
+    assert line.startswith(f"::error file={file},line=")
+    assert "title=unknown-edition::" in line
+    assert 'did you mean "random"?' in line
+
+
+# -------------------------------------------------------------------------------------- tests
+
+
+def test_tests_of_policies_pass(control: Control) -> None:
+    file = str(ROOT / "policies" / "tests" / "readahead.yaml")
+    assert control("test", file) == 0
+    assert control.shown.startswith("ok ")
+    assert "tests of readahead passed" in control.shown
+    answer = control.json("test", file)
+    assert answer["kind"] == "TestResult"
+    (shown,) = answer["files"]
+    assert (shown["policy"], shown["passed"], shown["problems"]) == ("readahead", True, [])
+    assert shown["tests"][0]["switches"][0]["to"] == "random"
+    assert all(test["passed"] for test in shown["tests"])
+
+
+def test_tests_of_policies_fail_with_a_place(control: Control, tmp_path: Path) -> None:
+    text = (ROOT / "policies" / "tests" / "readahead.yaml").read_text()
+    text = text.replace("../readahead.yaml", str(ROOT / "policies" / "readahead.yaml"))
+    file = tmp_path / "test.yaml"
+    file.write_text(text.replace("{at: 2s, active: original", "{at: 2s, active: random", 1))
+    good = str(ROOT / "policies" / "tests" / "readahead.yaml")
+    assert control("test", good, str(file)) == 1
+    assert f'{file}:18:26: error: at 2s "active" is "original", not "random"' in control.shown
+    assert "FAILED" in control.shown
+    assert control("test", str(file), "-o", "json") == 1
+    (shown,) = json.loads(control.shown)["files"]
+    failed = [test for test in shown["tests"] if not test["passed"]]
+    assert [problem["line"] for test in failed for problem in test["problems"]] == [18]
+    assert control("test", str(tmp_path / "missing.yaml")) == 1
+    assert "cannot be read" in control.shown
+
+
+# ------------------------------------------------------------------------------------- reload
+
+DAEMON = """
+import os, signal, sys
+from pathlib import Path
+from dynamosd import status
+
+folder, error = Path(sys.argv[1]), sys.argv[2]
+shown = {"pid": os.getpid(), "reloads": 0, "last_reload_successful": True, "reload_error": ""}
+shown["policies"] = [{"name": "storm"}, {"name": "calm"}]
+
+def read_again(_number, _frame):
+    if error != "silent":
+        shown.update(reloads=1, last_reload_successful=not error, reload_error=error)
+    status.write(folder, shown)
+
+signal.signal(signal.SIGHUP, read_again)
+status.write(folder, shown)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown", "said"),
+    [
+        ("", 0, "policies read again: storm, calm", ""),
+        ("storm.yaml:1:1: error: no", 1, "storm.yaml:1:1: error: no", "last good ones stay"),
+        ("silent", 1, "", "has not read its policies within 0.5 s"),
+    ],
+)
+def test_reload(control: Control, error: str, code: int, shown: str, said: str) -> None:
+    command = [sys.executable, "-c", DAEMON, str(control.run_dir), error]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as daemon:
+        try:
+            assert daemon.stdout is not None
+            assert daemon.stdout.readline() == b"ready\n"
+            wait = ["--timeout", "500ms"] if error == "silent" else []
+            assert control("reload", *wait) == code
+            assert shown in control.shown
+            assert said in control.said
+        finally:
+            daemon.kill()
+
+
+def test_reload_without_a_daemon(control: Control) -> None:
+    assert control("reload") == 5
+    assert "no daemon is running" in control.said

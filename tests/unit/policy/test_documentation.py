@@ -4,12 +4,25 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
+from dynamosd.model import PolicyPhase, RuleState, Suppression
 from dynamosd.policy.load import parse_policy
-from dynamosd.policy.schema import Metadata, OnDaemonLossSpec, RuleSpec, Spec, SwitchSpec
+from dynamosd.policy.schema import (
+    DuringSpec,
+    LimitsSpec,
+    MaxSwitchesSpec,
+    Metadata,
+    OnDaemonLossSpec,
+    RuleSpec,
+    SamplesSpec,
+    Spec,
+    SwitchSpec,
+)
 from dynamosd.signals import SIGNALS
 from tests.unit.policy.build import KNOWN
 
@@ -30,13 +43,24 @@ def test_every_key_has_its_line() -> None:
         "spec.": Spec,
         "spec.switch.": SwitchSpec,
         "spec.onDaemonLoss.": OnDaemonLossSpec,
+        "spec.limits.": LimitsSpec,
+        "spec.limits.maxSwitches.": MaxSwitchesSpec,
         "": RuleSpec,
+        "samples.": SamplesSpec,
     }
     for prefix, model in models.items():
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
-    sections = {"spec.switch", "spec.onDaemonLoss"}
-    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections
+    sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "samples"}
+    times = {field.alias or "" for field in DuringSpec.model_fields.values()}
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
+
+
+@pytest.mark.parametrize("words", [PolicyPhase, RuleState, Suppression])
+def test_every_word_of_a_decision_is_explained(words: type[StrEnum]) -> None:
+    assert {
+        word for word in words if f"`{word}`" not in PAGE and f"| {word} |" not in PAGE
+    } == set()
 
 
 def test_every_signal_has_its_line() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from pathlib import Path
@@ -15,7 +16,18 @@ from hypothesis import strategies as st
 
 from dynamosd.errors import InvalidInput
 from dynamosd.model import Counts, Edition, EditionState, Function, KernelState, Subsystem
-from dynamosd.policy.definition import Mode, OnDaemonLoss, OnExit, OnNoData, Policy, SwitchMode
+from dynamosd.policy.definition import (
+    Limits,
+    Mode,
+    OnDaemonLoss,
+    OnExit,
+    OnFlap,
+    OnNoData,
+    Policy,
+    Samples,
+    SwitchMode,
+)
+from dynamosd.policy.hours import Hours
 from dynamosd.policy.load import (
     check_directory,
     check_files,
@@ -26,7 +38,7 @@ from dynamosd.policy.load import (
 from dynamosd.policy.names import names_of
 from dynamosd.policy.positions import MAX_BYTES, MAX_DEPTH
 from dynamosd.policy.problems import PolicyErrors, Severity
-from dynamosd.policy.schema import PolicyFile
+from dynamosd.policy.schema import json_schema
 from tests.unit.policy.build import KNOWN, RULE, lines_of, policy_of, problems_of, text_of
 
 
@@ -39,6 +51,7 @@ def test_defaults() -> None:
     (rule,) = policy.rules
     assert (rule.for_seconds, rule.keep_for_seconds, rule.until) == (0.0, 0.0, None)
     assert rule.on_no_data is OnNoData.HOLD
+    assert (rule.samples, rule.hours, policy.limits) == (Samples(1, 1), (), Limits())
     assert policy.remarks == ()
 
 
@@ -52,8 +65,13 @@ def test_everything_given() -> None:
   for: 1m30s
   keepFor: 500ms
   onNoData: baseline
+  samples: {need: 3, of: 5}
+  during:
+    - {days: "mon-fri,sun", from: "08:30", to: 18:00}
+    - days: sat
 """,
-        "mode: enforce\nbaseline: quiet\ninterval: 100ms\nonExit: hold\n",
+        "mode: enforce\nbaseline: quiet\ninterval: 100ms\nonExit: hold\n"
+        "limits: {cooldown: 10s, maxSwitches: {count: 6, per: 1h}, onFlap: hold}\n",
         "name: a.b-1, labels: {team: storage}, annotations: {summary: 'no'}",
     )
     policy = parse_policy(text.encode(), "test.yaml", known=KNOWN)
@@ -63,6 +81,12 @@ def test_everything_given() -> None:
     (rule,) = policy.rules
     assert (rule.for_seconds, rule.keep_for_seconds) == (90.0, 0.5)
     assert rule.on_no_data is OnNoData.BASELINE
+    assert rule.samples == Samples(3, 5)
+    assert rule.hours == (
+        Hours(frozenset({0, 1, 2, 3, 4, 6}), 510, 1080),
+        Hours(frozenset({5}), 0, 1440),
+    )
+    assert policy.limits == Limits(10.0, 6, 3600.0, OnFlap.HOLD)
     assert policy.signals == {("calls_rate", "pipe_write"), ("in_flight", "pipe_read")}
 
 
@@ -74,7 +98,7 @@ spec:
   subsystem: pipe
   mode: enforec
   interval: 10ms
-  limits: {}
+  limts: {}
   rules:
     - name: storm
       edition: bached
@@ -108,7 +132,7 @@ def test_every_error_of_a_file_at_once() -> None:
             '(did you mean "enforce"?) [bad-value]'
         ),
         'test.yaml:7:13: error: "interval": an interval is between 100ms and 1h [bad-duration]',
-        'test.yaml:8:3: error: unknown key "limits" [unknown-key]',
+        'test.yaml:8:3: error: unknown key "limts" (did you mean "limits"?) [unknown-key]',
         (
             'test.yaml:11:16: error: subsystem "pipe" has no edition "bached" '
             '(did you mean "batched"?) [unknown-edition]'
@@ -150,7 +174,7 @@ def code_of(text: str | bytes) -> str:
     return problems_of(text)[0].code
 
 
-@pytest.mark.parametrize("key", ["limits", "guardrails", "target"])
+@pytest.mark.parametrize("key", ["guardrails", "target", "onBreach"])
 def test_what_is_not_implemented_is_not_accepted(key: str) -> None:
     assert code_of(text_of(spec=f"{key}: {{}}\n")) == "unknown-key"
 
@@ -487,6 +511,66 @@ def test_loss_of_the_daemon_gone_wrong(loss: str, message: str | None) -> None:
     assert message is None or first == f"test.yaml:{message}"
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ("{cooldown: 5}", '6:22: error: "cooldown": a duration has a unit, such as 500ms, 30s or'),
+        ("{maxSwitches: 6}", '6:25: error: "maxSwitches" must be keys and values [wrong-type]'),
+        ("{maxSwitches: {count: 6}}", '6:12: error: "per" is missing [missing-key]'),
+        (
+            "{maxSwitches: {count: 0, per: 1h}}",
+            '6:33: error: "count" must be at least 1 [bad-value]',
+        ),
+        (
+            "{maxSwitches: {count: six, per: 1h}}",
+            '6:33: error: "count" must be a whole number [wrong-type]',
+        ),
+        (
+            "{maxSwitches: {count: 1, per: 0s}}",
+            '6:41: error: "per": a period is between 1ms and 365d [bad-duration]',
+        ),
+        (
+            "{onFlap: freese, maxSwitches: {count: 1, per: 1h}}",
+            '6:20: error: "onFlap" must be "freeze" or "hold" (did you mean "freeze"?) [bad-value]',
+        ),
+        (
+            "{onFlap: hold}",
+            '6:20: warning: "onFlap" says what happens beyond "maxSwitches", and there is none',
+        ),
+        ("{cool: 5s}", '6:12: error: unknown key "cool" (did you mean "cooldown"?) [unknown-key]'),
+    ],
+)
+def test_limits_gone_wrong(limits: str, message: str) -> None:
+    first, *_ = lines_of(text_of(spec=f"limits: {limits}\n"))
+    assert first.startswith(f"test.yaml:{message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "samples: {need: 4, of: 3}",
+            '10:21: error: "need" is 4 of 3 samples: that can never be [bad-value]',
+        ),
+        ("samples: {need: 1, of: 65}", '10:28: error: "of" must be at most 64 [bad-value]'),
+        ("samples: {need: 1}", '10:5: error: "of" is missing [missing-key]'),
+        ("during: [{days: mo}]", '10:21: error: "days": "mo" is not days such as mon-fri or'),
+        ("during: [{from: 8:30}]", '10:21: error: "from": "8:30" is not a time of day such as'),
+        ("during: [{to: 25:00}]", '10:19: error: "to": "25:00" is not a time of day such as 08:30'),
+        ("during: [{to: 8}]", '10:19: error: "to": a time of day is written such as 08:30'),
+        (
+            "during: [{from: 08:30, to: 08:30}]",
+            "10:14: error: from 08:30 to 08:30 there is no time (24:00 is the end of a day)",
+        ),
+        ("during: [{day: sat}]", '10:15: error: unknown key "day" (did you mean "days"?)'),
+        ("during: {}", '10:13: error: "during" must be a list [wrong-type]'),
+    ],
+)
+def test_samples_and_hours_gone_wrong(key: str, message: str) -> None:
+    first, *_ = lines_of(text_of(f"{RULE}  {key}\n"))
+    assert first.startswith(f"test.yaml:{message}")
+
+
 def test_modes_that_the_editions_do_not_allow() -> None:
     modes = {"original": frozenset({"concurrent", "exclusive"}), "batched": frozenset({"scoped"})}
     known = {"pipe": dataclasses.replace(KNOWN["pipe"], modes=modes)}
@@ -672,6 +756,15 @@ def test_empty_directory(tmp_path: Path) -> None:
     assert load_directory(tmp_path, known=KNOWN) == ()
 
 
-def test_schema_can_be_exported_for_editors() -> None:
-    schema = PolicyFile.model_json_schema(by_alias=True)
-    assert "keepFor" in schema["$defs"]["RuleSpec"]["properties"]
+def test_schema_for_editors_is_current() -> None:
+    file = Path(__file__).parents[3] / "policies" / "schema.json"
+    assert json.loads(file.read_text()) == json_schema()
+
+
+def test_schema_for_editors_says_what_is_written() -> None:
+    definitions = json_schema()["$defs"]
+    assert definitions["RuleSpec"]["properties"]["keepFor"]["default"] == "0s"
+    assert definitions["Spec"]["properties"]["interval"]["default"] == "1s"
+    assert definitions["DuringSpec"]["properties"]["to"]["default"] == "24:00"
+    assert definitions["Spec"]["additionalProperties"] is False
+    assert "null" not in json.dumps(definitions)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``explain``: why the active edition is active, and what would change that."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dynamosd import status
+from dynamosd.cli.output import colour, print_json, print_note
+from dynamosd.errors import InvalidInput, Unreachable
+from dynamosd.policy.condition import compile_condition
+from dynamosd.policy.durations import format_duration, format_number
+from dynamosd.policy.explain import Comparison, Explanation, explain
+from dynamosd.policy.problems import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from dynamosd.kmod import Kmod
+
+_IN_FORCE = frozenset({"active", "leaving", "quarantined"})
+
+
+def explain_policies(args: argparse.Namespace, kmod: Kmod) -> int:
+    """Explain what the daemon's policies do now, from its status."""
+    del kmod
+    daemon = status.read(args.runtime_dir)
+    if daemon is None:
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
+    policies = _chosen(daemon["policies"], args.policy)
+    if args.output == "json":
+        shown = [_json(policy, daemon) for policy in policies]
+        print_json("Explanation", updated=daemon["updated"], policies=shown)
+        return 0
+    if not policies:
+        print("the daemon has no policies: it only measures")
+    for number, policy in enumerate(policies):
+        if number:
+            print()
+        _print_policy(policy, daemon)
+    return 0
+
+
+def _chosen(policies: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:
+    if name is None:
+        return policies
+    found = [policy for policy in policies if name in {policy["name"], policy["subsystem"]}]
+    if not found:
+        names = [policy[key] for policy in policies for key in ("name", "subsystem")]
+        hint = did_you_mean(name, names) or f"there are {', '.join(sorted(set(names)))}"
+        raise InvalidInput(f'there is no policy or subsystem "{name}"', hint=hint)
+    return found
+
+
+# ------------------------------------------------------------------------------------- a rule
+
+
+def _explain_rule(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> tuple[str, Explanation]:
+    """Give which condition matters now, and what it comes to."""
+    if rule["state"] not in _IN_FORCE:
+        return "when", explain(compile_condition(rule["when"]), readings)
+    if rule["until"] is not None:
+        return "until", explain(compile_condition(rule["until"]), readings)
+    return "when", explain(compile_condition(rule["when"]), readings, wanted=False)
+
+
+def _task(rule: Mapping[str, Any]) -> str:
+    """Say what has to be true, for how long, to move the rule on."""
+    if rule["state"] in _IN_FORCE:
+        condition = "until-condition is true" if rule["until"] else "when-condition is false"
+        return f"ends when its {condition} for {format_duration(rule['keep_for_seconds'])}"
+    samples = rule["samples"]
+    counted = f" in {samples['need']} of {samples['of']} samples" if samples["of"] > 1 else ""
+    held = f" for {format_duration(rule['for_seconds'])}"
+    return f"begins when its when-condition is true{counted}{held}"
+
+
+# ------------------------------------------------------------------------------------ showing
+
+
+def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
+    head = f"policy {policy['name']} ({policy['mode']}), subsystem {policy['subsystem']}"
+    print(colour(head, "bold"))
+    if "reason" not in policy:
+        print_note("has not been evaluated yet")
+        return
+    current = policy["current"] if policy["action"] == "stay" else policy["target"]
+    phase, target = policy["phase"], policy["target"]
+    print_note(f"{current} is active; the policy is {phase}, and wants {target}")
+    print_note(f"because {policy['reason']}")
+    if policy["suppressed"]:
+        print_note(f"another edition is not switched to: {policy['suppressed']}")
+    if policy["trouble"]:
+        print_note(f"trouble: {policy['trouble']}")
+    last = daemon.get("last_switches", {}).get(policy["subsystem"])
+    if last:
+        arrow = f"{last['from']} -> {last['to']}"
+        print_note(f"last switch: {arrow} at {last['time']} ({last['trigger']})")
+    for rule in policy["definition"]["rules"]:
+        _print_rule(rule, policy["readings"])
+
+
+def _print_rule(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> None:
+    _, explanation = _explain_rule(rule, readings)
+    since = format_duration(rule["held_seconds"])
+    print(f"  rule {rule['name']} -> {rule['edition']}: {rule['state']} for {since}")
+    print_note(_task(rule), indent="    ")
+    for each in explanation.comparisons:
+        print_note(f"{_verdict(each)}  {each.text}{_values(each)}", indent="      ")
+    if explanation.needs:
+        print_note(f"needs {explanation.needs}", indent="    ")
+    elif rule["hours"]:
+        print_note("has an effect at some times of the week only", indent="    ")
+
+
+def _verdict(comparison: Comparison) -> str:
+    return {True: "yes", False: "no ", None: "?  "}[comparison.result]
+
+
+def _values(comparison: Comparison) -> str:
+    left, right = (
+        "no usable value" if value is None else format_number(value)
+        for value in (comparison.left, comparison.right)
+    )
+    return f"   {left} against {right}"
+
+
+# --------------------------------------------------------------------------------------- JSON
+
+
+def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, object]:
+    keys = ("name", "file", "subsystem", "mode", "trouble", "phase", "suppressed", "current")
+    shown: dict[str, object] = {key: policy.get(key) for key in keys}
+    shown |= {key: policy.get(key) for key in ("action", "target", "rule", "reason")}
+    shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
+    # A policy that has not been evaluated yet has neither.
+    rules = policy.get("definition", {}).get("rules", [])
+    shown["rules"] = [_rule_json(rule, policy["readings"]) for rule in rules]
+    return shown
+
+
+def _rule_json(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> dict[str, object]:
+    condition, explanation = _explain_rule(rule, readings)
+    return {
+        **rule,
+        "condition": condition,
+        "result": explanation.result,
+        "comparisons": [asdict(each) for each in explanation.comparisons],
+        "needs": explanation.needs or None,
+    }

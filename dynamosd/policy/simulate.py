@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plays a policy over signals, with switches that succeed at once. The same engine as the daemon's.
+
+The policy is played as if it enforced, whatever its mode: what is asked is what it would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dynamosd.model import Action, Decision, Signals
+from dynamosd.policy.definition import Mode, Policy
+from dynamosd.policy.evaluate import Situation, adopt, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What one evaluation finds; times in seconds, ``wall`` of the Unix epoch."""
+
+    signals: Signals
+    wall: float = 0.0
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    paused: str = ""
+
+
+def simulate(
+    policy: Policy, moments: Iterable[Moment], active: str | None = None
+) -> Iterator[Decision]:
+    """Yield the decision of each moment; ``active`` is the edition at first, or the baseline."""
+    enforced = replace(policy, mode=Mode.ENFORCE)
+    current = policy.baseline if active is None else active
+    state = None
+    for moment in moments:
+        now = moment.signals.time
+        if state is None:
+            state = adopt(enforced, current, now)
+        situation = Situation(current, now, moment.wall, moment.quarantined, moment.paused)
+        decision, state = evaluate(enforced, moment.signals, state, situation)
+        if decision.action is Action.SWITCH:
+            current = decision.target
+        yield decision

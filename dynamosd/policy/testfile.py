@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of policies: YAML files with made-up series, and what the policy must decide when.
+
+Described in docs/policy.md. The engine that decides is the daemon's own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
+from dynamosd.policy.definition import Policy
+from dynamosd.policy.durations import format_duration
+from dynamosd.policy.load import check_files, read_file
+from dynamosd.policy.positions import Document, read_document
+from dynamosd.policy.positions import Path as DataPath
+from dynamosd.policy.problems import Problem, Severity, did_you_mean, has_errors
+from dynamosd.policy.schema import Duration, Interval, KernelName
+from dynamosd.policy.series import MISSING, STALE, Value, parse_series
+from dynamosd.policy.shape import validate_as
+from dynamosd.policy.simulate import Moment, simulate
+from dynamosd.signals import SIGNALS
+
+API_VERSION = "dynamos/v1alpha1"
+KIND = "PolicyTest"
+
+MAX_TESTS = 1000
+
+NOT_SUPPRESSED = "none"
+
+_START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
+"""When a test begins that does not say: on a Monday, at midnight."""
+
+_ROUNDING_SECONDS = 1e-6
+
+_SIGNAL = re.compile(r'([a-z_]+)\("([A-Za-z_][A-Za-z0-9_.]{0,127})"\)')
+
+
+# ------------------------------------------------------------------------------------- shape
+
+
+def _series(value: object) -> tuple[Value, ...]:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("a series is written such as 1 2 5x10 _ stale")  # noqa: TRY004 - pydantic's
+    return parse_series(str(value))
+
+
+def _signal(value: object) -> tuple[str, str]:
+    match = _SIGNAL.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a signal is written such as calls_rate("pipe_write")')
+    if match[1] not in SIGNALS:
+        hint = did_you_mean(match[1], SIGNALS) or f"there are {', '.join(SIGNALS)}"
+        raise ValueError(f'unknown signal "{match[1]}" ({hint})')
+    return match[1], match[2]
+
+
+def _start(value: object) -> float:
+    says = "a time is written such as 2024-01-01T08:00:00Z"
+    try:
+        time = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(says) from None
+    if time.tzinfo is None:
+        raise ValueError(f"{says}, with its zone")
+    return time.timestamp()
+
+
+def _suppressed(value: object) -> str:
+    choices = [NOT_SUPPRESSED, *map(str, Suppression)]
+    if value not in choices:
+        hint = did_you_mean(str(value), choices) or f"there are {', '.join(choices)}"
+        raise ValueError(f'no switch is suppressed for "{value}" ({hint})')
+    return str(value)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
+
+
+class SeriesSpec(_Strict):
+    """What one signal shows. ``trusted``: 0 where it is not; the last value goes on."""
+
+    signal: Annotated[tuple[str, str], BeforeValidator(_signal)]
+    values: Annotated[tuple[Value, ...], BeforeValidator(_series)]
+    trusted: Annotated[tuple[Value, ...], BeforeValidator(_series)] = (1.0,)
+
+
+class QuarantineSpec(_Strict):
+    """When an edition is in quarantine; ``to`` is not part of it."""
+
+    edition: KernelName
+    from_: Duration = Field(default=0.0, alias="from")
+    to: Duration | None = None
+
+
+class ExpectSpec(_Strict):
+    """What must be so after the evaluation at a time."""
+
+    at: Duration
+    active: KernelName | None = None
+    rule: str | None = None
+    action: Annotated[Action, Field(strict=False)] | None = None
+    phase: Annotated[PolicyPhase, Field(strict=False)] | None = None
+    suppressed: Annotated[str, BeforeValidator(_suppressed)] | None = None
+    rules: dict[str, Annotated[RuleState, Field(strict=False)]] = Field(default_factory=dict)
+    reason: str | None = None
+
+
+class SwitchExpectSpec(_Strict):
+    """A switch that must be made; all of a test's, if it lists them."""
+
+    at: Duration
+    to: KernelName
+
+
+class TestSpec(_Strict):
+    """One test."""
+
+    name: str = Field(min_length=1)
+    interval: Interval | None = None
+    start: Annotated[float, BeforeValidator(_start)] = _START
+    active: KernelName | None = None
+    series: list[SeriesSpec] = Field(min_length=1)
+    quarantined: list[QuarantineSpec] = Field(default_factory=list)
+    expect: list[ExpectSpec] = Field(default_factory=list)
+    switches: list[SwitchExpectSpec] | None = None
+
+
+class TestFile(_Strict):
+    """The whole file. ``policy`` is a file, seen from this one's folder."""
+
+    api_version: Literal["dynamos/v1alpha1"]
+    kind: Literal["PolicyTest"]
+    policy: str = Field(min_length=1)
+    tests: list[TestSpec] = Field(min_length=1, max_length=MAX_TESTS)
+
+
+# ----------------------------------------------------------------------------------- running
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What became of one test: ``problems`` is empty when it passed."""
+
+    name: str
+    switches: tuple[Decision, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of a test file; ``problems`` are those that kept it from being run at all."""
+
+    file: str
+    policy: str
+    tests: tuple[TestResult, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it could be run, and everything was as expected."""
+        return not has_errors(self.problems) and not any(each.problems for each in self.tests)
+
+
+def run_file(path: Path) -> FileResult:
+    """Run the tests of a file; never raises for what is in it."""
+    raw, unreadable = read_file(path)
+    if unreadable is not None:
+        return FileResult(str(path), "", (), (unreadable,))
+    document, syntax = read_document(raw, str(path))
+    if document is None:
+        return FileResult(str(path), "", (), tuple(syntax))
+    content, shape = validate_as(TestFile, document)
+    if content is None or syntax:
+        problems = sorted([*syntax, *shape], key=lambda each: (each.line, each.column))
+        return FileResult(str(path), "", (), tuple(problems))
+    checked = check_files([path.parent / content.policy])
+    if not checked.policies:
+        errors = (each for each in checked.problems if each.severity is Severity.ERROR)
+        return FileResult(str(path), "", (), tuple(errors))
+    policy = checked.policies[0]
+    wrong = list(_check(document, content, policy))
+    tests = [
+        _run(document, ("tests", number), test, policy)
+        for number, test in enumerate(content.tests if not wrong else ())
+    ]
+    return FileResult(str(path), policy.name, tuple(tests), tuple(wrong))
+
+
+def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Problem]:
+    """Yield what would make a test pass or fail for no good reason."""
+    rules = [rule.name for rule in policy.rules]
+    editions = sorted({policy.baseline, *(rule.edition for rule in policy.rules)})
+    for number, test in enumerate(content.tests):
+        at: DataPath = ("tests", number)
+        for index, series in enumerate(test.series):
+            if series.signal not in policy.signals:
+                message = f"the policy does not use {_text_of(series.signal)}"
+                used = ", ".join(sorted(map(_text_of, policy.signals)))
+                path = (*at, "series", index, "signal")
+                yield document.error(path, message, "unused-signal", f"it uses {used}")
+        for index, expect in enumerate(test.expect):
+            path = (*at, "expect", index)
+            for name in (*expect.rules, *([expect.rule] if expect.rule else [])):
+                if name not in rules:
+                    where = (*path, "rules", name) if name in expect.rules else (*path, "rule")
+                    hint = did_you_mean(name, rules) or f"there are {', '.join(rules)}"
+                    message = f'the policy has no rule "{name}"'
+                    yield document.error_at_key(where, message, "unknown-rule", hint)
+            if expect.active is not None and expect.active not in editions:
+                hint = did_you_mean(expect.active, editions) or f"there are {', '.join(editions)}"
+                message = f'the policy never switches to "{expect.active}"'
+                yield document.error((*path, "active"), message, "unknown-edition", hint)
+        if not test.expect and test.switches is None:
+            yield document.error(at, "the test expects nothing", "no-expectation")
+
+
+def _run(document: Document, at: DataPath, test: TestSpec, policy: Policy) -> TestResult:
+    interval = test.interval or policy.interval_seconds
+    moments = list(_moments(test, interval))
+    decisions = list(simulate(policy, moments, test.active))
+    switches = tuple(each for each in decisions if each.action is Action.SWITCH)
+    problems: list[Problem] = []
+    for index, expect in enumerate(test.expect):
+        path = (*at, "expect", index)
+        number = round(expect.at / interval)
+        if number >= len(decisions) or abs(number * interval - expect.at) > _ROUNDING_SECONDS:
+            when = format_duration(expect.at)
+            last = format_duration((len(decisions) - 1) * interval)
+            message = f"nothing is evaluated at {when}"
+            hint = f"evaluations are {format_duration(interval)} apart, the last one at {last}"
+            problems.append(document.error((*path, "at"), message, "bad-time", hint))
+            continue
+        problems += _compare(document, path, expect, decisions[number])
+    problems += _compare_switches(document, at, test, switches)
+    return TestResult(test.name, switches, tuple(problems))
+
+
+def _moments(test: TestSpec, interval: float) -> Iterator[Moment]:
+    for number in range(max(len(each.values) for each in test.series)):
+        now = number * interval
+        signals = {each.signal: _signal_at(each, number) for each in test.series}
+        quarantined = {
+            each.edition: f"edition {each.edition} is in quarantine (test)"
+            for each in test.quarantined
+            if each.from_ <= now + _ROUNDING_SECONDS
+            and (each.to is None or now + _ROUNDING_SECONDS < each.to)
+        }
+        yield Moment(Signals(now, signals), test.start + now, quarantined)
+
+
+def _signal_at(series: SeriesSpec, number: int) -> Signal:
+    value = series.values[number] if number < len(series.values) else MISSING
+    trusted = series.trusted[min(number, len(series.trusted) - 1)] not in {0.0, MISSING, STALE}
+    if isinstance(value, str):
+        return Signal(None, trusted, value)
+    return Signal(value, trusted, "" if trusted else "untrusted in this test")
+
+
+def _compare(
+    document: Document, path: DataPath, expect: ExpectSpec, decision: Decision
+) -> Iterator[Problem]:
+    """Yield what is not as expected."""
+    active = decision.target if decision.action is Action.SWITCH else decision.current
+    found: Mapping[str, tuple[object, object]] = {
+        "active": (expect.active, active),
+        "rule": (expect.rule, decision.rule),
+        "action": (expect.action, decision.action),
+        "phase": (expect.phase, decision.phase),
+        "suppressed": (expect.suppressed, decision.suppressed or NOT_SUPPRESSED),
+    }
+    when = format_duration(expect.at)
+    for key, (wanted, got) in found.items():
+        if wanted is not None and str(wanted) != str(got):
+            message = f'at {when} "{key}" is "{got}", not "{wanted}"'
+            yield document.error((*path, key), message, "not-as-expected", decision.reason)
+    for name, state in expect.rules.items():
+        if decision.rules[name] is not state:
+            message = f'at {when} rule "{name}" is "{decision.rules[name]}", not "{state}"'
+            where = (*path, "rules", name)
+            yield document.error(where, message, "not-as-expected", decision.reason)
+    if expect.reason is not None and expect.reason not in decision.reason:
+        message = f'at {when} the reason does not have "{expect.reason}" in it'
+        yield document.error((*path, "reason"), message, "not-as-expected", decision.reason)
+
+
+def _compare_switches(
+    document: Document, at: DataPath, test: TestSpec, switches: tuple[Decision, ...]
+) -> Iterator[Problem]:
+    if test.switches is None:
+        return
+    wanted = [(round(each.at, 3), each.to) for each in test.switches]
+    found = [(round(each.time, 3), each.target) for each in switches]
+    if wanted != found:
+        message = f"the switches are {_list(found)}, not {_list(wanted)}"
+        yield document.error_at_key((*at, "switches"), message, "not-as-expected")
+
+
+def _list(switches: list[tuple[float, str]]) -> str:
+    return ", ".join(f"{to} at {format_duration(time)}" for time, to in switches) or "none"
+
+
+def _text_of(signal: tuple[str, str]) -> str:
+    return f'{signal[0]}("{signal[1]}")'
