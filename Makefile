@@ -7,6 +7,7 @@ KERNELS ?= 6.1 6.12
 KERNEL ?= 6.1
 SWITCHES ?= 2000
 FUZZ ?= 1000000
+DEBUG ?= debug
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -p tests.vm.noskip
@@ -20,7 +21,7 @@ export $(VM_VARIABLES)
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 .PHONY: setup
 setup: ## Install what is missing: Debian packages, then .venv
@@ -79,6 +80,10 @@ $(KERNELS:%=test-kernel-%): test-kernel-%:
 	@echo "== tests/kernel on $*"
 	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel'
+
+.PHONY: test-debug-kernel
+test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
+	@VM_CMD= $(PY) -m tests.vm.debug_kernel --kernel $(DEBUG) -- $(DEBUG_TESTS)
 
 .PHONY: stress
 stress: setup ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long

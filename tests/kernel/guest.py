@@ -51,7 +51,10 @@ REPLACES: Mapping[str, frozenset[str]] = {
 }
 
 TRACING = Path("/sys/kernel/tracing")
-PATIENCE = 240.0
+SLOWNESS = float(os.environ.get("DYNAMOS_SLOWNESS", "1"))
+"""How much longer than on a stock kernel things may take: multiplies every time limit."""
+
+PATIENCE = 240.0 * SLOWNESS
 """Seconds until a condition that must come is given up: an emulated machine may stall for long."""
 
 IN_USE = "EAGAIN"
@@ -291,7 +294,8 @@ def disk_reads(name: str) -> Reads:
 
 # ---------------------------------------------------------------------------- kernel's log
 
-_TAINTS = {"died (oops or BUG)": 1 << 7, "warned (WARN)": 1 << 9}
+_DIED = 1 << 7
+_TAINTS = {"died (oops or BUG)": _DIED, "warned (WARN)": 1 << 9}
 _BAD = (
     "WARNING: ",
     "BUG: ",
@@ -303,6 +307,12 @@ _BAD = (
     "inconsistent lock state",
     "suspicious RCU usage",
     "sleeping function called",
+    "non-static key",
+    "lockdep is turned off",
+    "ODEBUG: ",
+    "KASAN: ",
+    "KCSAN: ",
+    "UBSAN: ",
     "ftrace failed",
     "ftrace faulted",
 )
@@ -320,8 +330,9 @@ class KernelLog:
         self._taints = self._read_taints()
 
     def complaints(self) -> list[str]:
-        """Everything since the mark that says the kernel is not well."""
-        new = self._read_taints() & ~self._taints
+        """Everything since the mark, or the last time, that says the kernel is not well."""
+        before, self._taints = self._taints, self._read_taints()
+        new = self._taints & ~before
         found = [f"taint: the kernel {what}" for what, bit in _TAINTS.items() if new & bit]
         lines = self._lines()
         return found + [
@@ -342,7 +353,10 @@ class KernelLog:
             if not line.startswith("taint: ") and not any(word in line for word in words)
         ]
         assert not others, "\n".join(others)
-        self._taints = self._read_taints()
+
+    def has_died(self) -> bool:
+        """Whether there was an oops since boot: then the kernel trusts its own locks no more."""
+        return bool(self._read_taints() & _DIED)
 
     def close(self) -> None:
         """Stop looking."""

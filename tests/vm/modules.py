@@ -16,7 +16,16 @@ import sys
 from pathlib import Path
 
 from tests.vm import kernels
-from tests.vm.common import CACHE, EXIT_UNSUPPORTED, PROJECT, HarnessError, locked, run, say
+from tests.vm.common import (
+    CACHE,
+    EXIT_UNSUPPORTED,
+    PROJECT,
+    HarnessError,
+    clean_environment,
+    locked,
+    run,
+    say,
+)
 
 SOURCE = PROJECT / "kmod"
 _BUILD = CACHE / "build"
@@ -94,12 +103,9 @@ def make(headers: Path, target: Path, *variables: str) -> tuple[int, list[str]]:
         *variables,
         "modules",
     ]
-    # A make that runs us must not hand its flags or variables down to kbuild.
-    hidden = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KERNEL", "CMD"}
-    env = {key: value for key, value in os.environ.items() if key not in hidden}
     done = subprocess.run(
         command,
-        env=env,
+        env=clean_environment(),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

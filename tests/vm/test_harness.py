@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import vm
+from tests.vm import debug_kernel, kernel_build, vm
 from tests.vm.apt import Source, backports, machine_sources, parse_deb822, parse_one_line
-from tests.vm.common import EXIT_UNSUPPORTED, EXIT_USAGE, HarnessError
+from tests.vm.common import EXIT_UNSUPPORTED, EXIT_USAGE, PROJECT, HarnessError
 from tests.vm.disk import Disk, parse_size
 
 pytest_plugins = ["pytester"]
@@ -125,3 +125,22 @@ def test_emulated_cpus_must_be_run_in_a_way_that_qemu_knows() -> None:
     with pytest.raises(HarnessError, match="TCG=both") as caught:
         vm.Vm(vm.Settings(tcg="both"))
     assert caught.value.status == EXIT_USAGE
+
+
+def test_an_option_that_the_kernel_has_dropped_is_named() -> None:
+    config = 'CONFIG_KASAN=y\nCONFIG_LOCALVERSION="-x"\n# CONFIG_KCSAN is not set\nCONFIG_USB=m\n'
+    met = 'CONFIG_KASAN=y\nCONFIG_LOCALVERSION="-x"\n# CONFIG_KCSAN is not set\nCONFIG_NONE=n\n'
+    assert kernel_build.unmet(met, config) == []
+    wrong = "CONFIG_KCSAN=y\nCONFIG_KASAN=m\n# CONFIG_USB is not set\n"
+    assert kernel_build.unmet(wrong, config) == [
+        "CONFIG_KCSAN=y",
+        "CONFIG_KASAN=m",
+        "# CONFIG_USB is not set",
+    ]
+
+
+def test_every_test_of_the_module_runs_on_the_kernel_with_checkers_once() -> None:
+    paths = [path for piece in debug_kernel.pieces([]).values() for path in piece]
+    there = {str(path.relative_to(PROJECT)) for path in (PROJECT / "tests/kernel").glob("test_*")}
+    assert sorted(paths) == sorted(there)
+    assert debug_kernel.pieces(["-k", "some"]) == {"chosen": ["-k", "some"]}
