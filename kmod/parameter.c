@@ -74,6 +74,28 @@ static int set_value(struct edition *edition, const char *name, const char *valu
 	return 0;
 }
 
+/* Until module_put() of its owner, the edition stays. */
+static struct edition *edition_pin(const char *subsystem_name, const char *edition_name, struct request *request,
+				   int *err)
+{
+	struct subsystem *subsystem;
+	struct edition *edition;
+
+	mutex_lock(&dynamos_lock);
+	subsystem = subsystem_find(subsystem_name);
+	edition = subsystem ? edition_find(subsystem, edition_name) : NULL;
+	if (!subsystem) {
+		request_reason(request, "there is no subsystem %s", subsystem_name);
+		*err = -ENOENT;
+	} else if (!edition || !try_module_get(edition->def->owner)) {
+		request_reason(request, "subsystem %s has no edition %s", subsystem_name, edition_name);
+		*err = -ENXIO;
+		edition = NULL;
+	}
+	mutex_unlock(&dynamos_lock);
+	return edition;
+}
+
 /**
  * parameter_set() - change a parameter of an edition's module
  * @subsystem_name: name of the subsystem
@@ -81,12 +103,14 @@ static int set_value(struct edition *edition, const char *name, const char *valu
  * @assignment: "name=value"; is changed
  * @request: who asks; gets the sentence when the answer is no
  *
+ * The parameter's own code, which is the author's, runs without dynamos_lock: our own parameters take that inside the
+ * lock of parameters.
+ *
  * Return: 0; -ENOENT, -ENXIO no such subsystem or edition, -EINVAL malformed or not taken by the module, -ESRCH no such
  * parameter, -EPERM it is not for writing.
  */
 int parameter_set(const char *subsystem_name, const char *edition_name, char *assignment, struct request *request)
 {
-	struct subsystem *subsystem;
 	struct edition *edition;
 	char *value = assignment;
 	char *name;
@@ -97,19 +121,11 @@ int parameter_set(const char *subsystem_name, const char *edition_name, char *as
 		request_reason(request, "%.64s is not a parameter=value", assignment);
 		return -EINVAL;
 	}
-	mutex_lock(&dynamos_lock);
-	subsystem = subsystem_find(subsystem_name);
-	edition = subsystem ? edition_find(subsystem, edition_name) : NULL;
-	if (!subsystem) {
-		request_reason(request, "there is no subsystem %s", subsystem_name);
-		err = -ENOENT;
-	} else if (!edition) {
-		request_reason(request, "subsystem %s has no edition %s", subsystem_name, edition_name);
-		err = -ENXIO;
-	} else {
-		err = set_value(edition, name, value, request);
-	}
-	mutex_unlock(&dynamos_lock);
+	edition = edition_pin(subsystem_name, edition_name, request, &err);
+	if (!edition)
+		return err;
+	err = set_value(edition, name, value, request);
+	module_put(edition->def->owner);
 	return err;
 }
 
