@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest -p tests.vm.noskip
 # The guest's command reaches the shell as it was typed: make expands no `$` in it.
 export VM_CMD := $(value CMD)
 unexport CMD
-VM_VARIABLES := KERNEL VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
+VM_VARIABLES := KERNEL MUTATION VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
 export $(VM_VARIABLES)
 
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ kernels-refresh: setup ## Fetch the newest packages of the kernels
 
 .PHONY: modules
 modules: setup ## Build kmod/ for KERNEL and make it modprobe-able in its guest
-	@$(PY) -m tests.vm.modules $(KERNEL)
+	@$(PY) -m tests.vm.modules $(if $(MUTATION),--mutation $(MUTATION)) $(KERNEL)
 
 # Make's own status after a failed recipe is always 2; `make vm` promises CMD's. So, for this goal
 # alone, make does not run the recipe but turns into the program (tests/vm/become.c), unless it was
@@ -84,6 +84,10 @@ $(KERNELS:%=test-kernel-%): test-kernel-%:
 .PHONY: test-debug-kernel
 test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
 	@VM_CMD= $(PY) -m tests.vm.debug_kernel --kernel $(DEBUG) -- $(DEBUG_TESTS)
+
+.PHONY: test-mutations
+test-mutations: setup ## See that the tests catch deliberate wrongs (MUTATION: which; all)
+	@VM_CMD= $(PY) -m tests.vm.mutations $(MUTATION)
 
 .PHONY: stress
 stress: setup ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long

@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         default=env("MODULES") == "0",
         help="do not build kmod/ first",
     )
+    parser.add_argument(
+        "--mutation", default=env("MUTATION", ""), help="a deliberate wrong, see kmod/mutation.h"
+    )
     parser.add_argument("command", nargs="?", default=env("VM_CMD", ""))
     return parser
 
@@ -62,6 +65,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         timeout=args.timeout,
         disk=disk,
         build_modules=not args.no_modules,
+        mutation=args.mutation,
         append=args.append,
         tcg=args.tcg,
         qemu_options=tuple(shlex.split(args.qemu_opts)),

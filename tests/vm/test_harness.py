@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import debug_kernel, kernel_build, vm
+from tests.kernel import guest
+from tests.vm import debug_kernel, kernel_build, modules, mutations, vm
 from tests.vm.apt import Source, backports, machine_sources, parse_deb822, parse_one_line
 from tests.vm.common import EXIT_UNSUPPORTED, EXIT_USAGE, PROJECT, HarnessError
 from tests.vm.disk import Disk, parse_size
@@ -144,3 +145,30 @@ def test_every_test_of_the_module_runs_on_the_kernel_with_checkers_once() -> Non
     there = {str(path.relative_to(PROJECT)) for path in (PROJECT / "tests/kernel").glob("test_*")}
     assert sorted(paths) == sorted(there)
     assert debug_kernel.pieces(["-k", "some"]) == {"chosen": ["-k", "some"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ("BUG: KASAN: slab-use-after-free in scope_has+0x1/0x2 [dynamos]", True),
+        ("WARNING: possible circular locking dependency detected", True),
+        ("ODEBUG: free active (active state 0) object type: work_struct", True),
+        ("BUG: KCSAN: data-race in pipe_read / pipe_write", False),
+        ("BUG: KCSAN: data-race in event_next [dynamos] / event_emit [dynamos]", True),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 23s!", False),
+        ("dynamos: loading out-of-tree module taints kernel.", False),
+    ],
+)
+def test_what_the_kernel_may_not_log_during_a_test(line: str, bad: bool) -> None:  # noqa: FBT001
+    assert guest.is_bad(line) is bad
+
+
+def test_each_deliberate_wrong_has_tests_that_must_catch_it() -> None:
+    assert sorted(mutations.MUTATIONS) == modules.mutations()
+
+
+def test_a_deliberate_wrong_is_built_by_name_and_for_kernels_with_checkers_only() -> None:
+    with pytest.raises(HarnessError, match="only for a kernel with checkers"):
+        modules.build("6.1", "LOST_COUNT")
+    with pytest.raises(HarnessError, match="there are LOST_COUNT"):
+        modules.build("debug", "LOST_CONT")

@@ -78,6 +78,7 @@ class Settings:
     timeout: float = 1800.0
     disk: Disk | None = None
     build_modules: bool = True
+    mutation: str = ""
     append: str = ""
     tcg: str = "single"
     qemu_options: tuple[str, ...] = ()
@@ -147,7 +148,7 @@ class Vm:
         self.settings = settings
         self.kernel = kernels.get(settings.kernel)
         if settings.build_modules:
-            modules.build(settings.kernel)
+            modules.build(settings.kernel, settings.mutation)
         programs.build()
         self._stop = threading.Event()
 
