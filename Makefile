@@ -8,6 +8,7 @@ KERNEL ?= 6.1
 FUZZ ?= 1000000
 TORTURE ?= 3000
 CYCLES ?= 500
+DEBUG ?= debug
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -p tests.vm.noskip
@@ -15,13 +16,13 @@ PYTEST := $(PY) -m pytest -p tests.vm.noskip
 # The guest's command reaches the shell as it was typed: make expands no `$` in it.
 export VM_CMD := $(value CMD)
 unexport CMD
-VM_VARIABLES := KERNEL VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
+VM_VARIABLES := KERNEL MUTATION VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
 export $(VM_VARIABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 .PHONY: setup
 setup: ## Install what is missing: Debian packages, then .venv
@@ -37,7 +38,7 @@ kernels-refresh: setup ## Fetch the newest packages of the kernels
 
 .PHONY: modules
 modules: setup ## Build kmod/ for KERNEL and make it modprobe-able in its guest
-	@$(PY) -m tests.vm.modules $(KERNEL)
+	@$(PY) -m tests.vm.modules $(if $(MUTATION),--mutation $(MUTATION)) $(KERNEL)
 
 # Make's own status after a failed recipe is always 2; `make vm` promises CMD's. So, for this goal
 # alone, make does not run the recipe but turns into the program (tests/vm/become.c), unless it was
@@ -84,6 +85,14 @@ $(KERNELS:%=test-kernel-%): test-kernel-%:
 	@echo "== tests/kernel on $*"
 	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
 		'python -m pytest -p tests.vm.noskip tests/kernel'
+
+.PHONY: test-debug-kernel
+test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
+	@VM_CMD= $(PY) -m tests.vm.debug_kernel --kernel $(DEBUG) -- $(DEBUG_TESTS)
+
+.PHONY: test-mutations
+test-mutations: setup ## See that the tests catch deliberate wrongs (MUTATION: which; all)
+	@VM_CMD= $(PY) -m tests.vm.mutations $(MUTATION)
 
 .PHONY: stress
 stress: setup ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long

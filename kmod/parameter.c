@@ -74,12 +74,30 @@ static int set_value(struct edition *edition, const char *name, const char *valu
 	return 0;
 }
 
+/* Until module_put() of its owner, the edition stays. Return: it, or an error pointer. */
+static struct edition *edition_pin(const char *subsystem_name, const char *edition_name, struct request *request)
+{
+	struct edition *edition;
+
+	mutex_lock(&dynamos_lock);
+	edition = edition_by_names(subsystem_name, edition_name, request);
+	if (!IS_ERR(edition) && !failable(try_module_get(edition->def->owner), false)) {
+		request_reason(request, "the module of edition %s is being removed", edition_name);
+		edition = ERR_PTR(-ENXIO);
+	}
+	mutex_unlock(&dynamos_lock);
+	return edition;
+}
+
 /**
  * parameter_set() - change a parameter of an edition's module
  * @subsystem_name: name of the subsystem
  * @edition_name: name of the edition
  * @assignment: "name=value"; is changed
  * @request: who asks; gets the sentence when the answer is no
+ *
+ * The parameter's own code, which is the author's, runs without dynamos_lock: our own parameters take that inside the
+ * lock of parameters.
  *
  * Return: 0; -ENOENT, -ENXIO no such subsystem or edition, -EINVAL malformed or not taken by the module, -ESRCH no such
  * parameter, -EPERM it is not for writing.
@@ -96,10 +114,11 @@ int parameter_set(const char *subsystem_name, const char *edition_name, char *as
 		request_reason(request, "%.64s is not a parameter=value", assignment);
 		return -EINVAL;
 	}
-	mutex_lock(&dynamos_lock);
-	edition = edition_by_names(subsystem_name, edition_name, request);
-	err = IS_ERR(edition) ? PTR_ERR(edition) : set_value(edition, name, value, request);
-	mutex_unlock(&dynamos_lock);
+	edition = edition_pin(subsystem_name, edition_name, request);
+	if (IS_ERR(edition))
+		return PTR_ERR(edition);
+	err = set_value(edition, name, value, request);
+	module_put(edition->def->owner);
 	return err;
 }
 

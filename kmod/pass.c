@@ -27,6 +27,7 @@
 #include <linux/wait.h>
 
 #include "core.h"
+#include "mutation.h"
 
 /* ------------------------------------------------------------------------------------------- the switch's side */
 
@@ -133,7 +134,8 @@ static void count_out(struct subsystem *subsystem, const struct dynamos_function
 static void count_in(struct subsystem *subsystem, const struct dynamos_function *function)
 {
 	this_cpu_inc(function->dispatch.counts->entered);
-	atomic_dec(&subsystem->held);
+	if (!dynamos_mutated(LOST_COUNT))
+		atomic_dec(&subsystem->held);
 	/* As in dynamos_pass_begin(): be counted before looking. */
 	smp_mb__after_atomic();
 }

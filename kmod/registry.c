@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 
 #include "core.h"
+#include "mutation.h"
 
 /* Protects the registry and every switch; see core.h. */
 DEFINE_MUTEX(dynamos_lock);
@@ -247,11 +248,13 @@ int dynamos_register_edition(struct dynamos_edition *edition)
 	struct request request = { .by = 0 };
 	int err;
 
-	mutex_lock(&dynamos_lock);
+	if (!dynamos_mutated(UNLOCKED))
+		mutex_lock(&dynamos_lock);
 	err = check_enabled(&request);
 	if (!err)
 		err = edition_add(edition, &request);
-	mutex_unlock(&dynamos_lock);
+	if (!dynamos_mutated(UNLOCKED))
+		mutex_unlock(&dynamos_lock);
 	if (!err)
 		return 0;
 	log_refusal("edition", edition->name, &request, err);

@@ -22,6 +22,7 @@
 #include <asm/unwind.h>
 
 #include "core.h"
+#include "mutation.h"
 
 #define LOOKING_MIN HZ
 #define LOOKING_MAX (30 * HZ)
@@ -157,7 +158,7 @@ int places_update(struct subsystem *subsystem, gfp_t gfp)
 	sort(places->places, places->count, sizeof(places->places[0]), place_compare, NULL);
 
 	old = rcu_replace_pointer(subsystem->places, places, lockdep_is_held(&dynamos_lock));
-	if (old)
+	if (old && !dynamos_mutated(LOST_MEMORY))
 		kvfree_rcu(old, rcu);
 	return 0;
 }

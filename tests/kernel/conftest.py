@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel import control, guest, target
+from tests.kernel import checkers, control, guest, target
 from tests.kernel.guest import CORE, SELFTEST, SELFTEST_MODULES
 
 MIB = 1 << 20
-SLOWEST = 1200
+SLOWEST = 1200.0
 
 
 def pytest_sessionstart() -> None:
@@ -24,10 +24,11 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test so much time that no machine is too slow for it."""
+    """Give every test so much time that no machine, and no kernel, is too slow for it."""
     for item in items:
-        if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOWEST))
+        marker = item.get_closest_marker("timeout")
+        seconds = marker.args[0] if marker else SLOWEST
+        item.add_marker(pytest.mark.timeout(seconds * guest.SLOWNESS), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +39,24 @@ def kernel_log() -> Iterator[guest.KernelLog]:
     log.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def kernel_is_well(kernel_log: guest.KernelLog) -> Iterator[None]:
-    """Fail, at the end, when the kernel has warned of anything that no test had expected."""
+    """Fail a test during which the kernel has warned of anything that it had not expected."""
     yield
     complaints = kernel_log.complaints()
     assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_stays_well(kernel_log: guest.KernelLog) -> Iterator[None]:
+    """Fail, when nothing of ours is loaded any more, for what only shows then."""
+    yield
+    guest.unload_all()
+    found = checkers.leaks()
+    if not checkers.locks_are_checked() and not kernel_log.has_died():
+        found.append("lockdep is off: it has reported something, or has run out of memory")
+    found += kernel_log.complaints()
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,16 @@ def test_a_switch_that_is_under_way_is_given_up(selftest: Controlled) -> None:
     assert (selftest.active(), selftest.partial()) == ("original", "none")
 
 
+@only_direct
+@pytest.mark.usefixtures("enabled_again")
+def test_off_after_a_parameter_was_set(selftest: Controlled) -> None:
+    # A kernel that checks its locks has then seen both orders of the registry's and a parameter's.
+    control.command("set selftest layout refuse_transfer=0")
+    selftest.switch("b")
+    ENABLE.write_text("0")
+    assert selftest.active() == "original"
+
+
 def test_only_yes_or_no_is_taken(backend: str) -> None:
     assert backend
     for text in ("2", "maybe", "-"):

@@ -328,7 +328,9 @@ def test_a_shadow(objects: Controlled) -> None:
     assert target.parameter(SELFTEST_LAYOUT, "shadow_failures") > before
 
 
-@pytest.mark.parametrize("line", ["who selftest", "check pipe_write"])
+@pytest.mark.parametrize(
+    "line", ["who selftest", "check pipe_write", "set selftest b refuse_prepare=0"]
+)
 @pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
 @pytest.mark.usefixtures("selftest")
 def test_asking(line: str) -> None:

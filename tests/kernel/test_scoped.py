@@ -31,6 +31,7 @@ ATOMIC_MODULES = (
     "dynamos_selftest_atomic",
     "dynamos_selftest_atomic_b",
 )
+SCOPES = 60
 STORM = 150
 STRANGERS = 60
 
@@ -362,3 +363,26 @@ def test_no_call_is_lost_or_doubled_while_scopes_change(selftest: Controlled) ->
     made = sum(calls(selftest, edition) for edition in editions) - before
     assert made == 2 * rounds * at_once * 10
     guest.wait_until(lambda: selftest.in_flight() == 0, "nobody is in flight")
+
+
+def test_scopes_come_and_go_while_calls_look_at_them(selftest: Controlled) -> None:
+    over = threading.Event()
+
+    def spin(cpu: int) -> None:
+        with pinned(cpu):
+            while not over.is_set():
+                Target().run("spin 500")
+
+    def change() -> None:
+        try:
+            for _ in range(SCOPES):
+                scope(selftest, "b", "share:1/2")
+                scope(selftest, "c", "cgroup:/")
+        finally:
+            over.set()
+
+    gather(lambda: spin(0), lambda: spin(1), change)
+    assert selftest.partial() == "c"
+    assert here() == "c"
+    selftest.switch_and_drain("original")
+    assert here() == "original"

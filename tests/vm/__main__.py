@@ -13,17 +13,21 @@ import sys
 
 from tests.vm.common import HarnessError, say
 from tests.vm.disk import Disk, parse_size
-from tests.vm.vm import TCG_THREADS, Settings, Vm, exit_on_signals
-
-# Host variables that the guest's command sees; anything named DYNAMOS_* as well.
-_PASSED = ("CI", "PYTEST_ADDOPTS", "TERM")
+from tests.vm.vm import (
+    TCG_THREADS,
+    Settings,
+    Vm,
+    default_memory,
+    exit_on_signals,
+    passed_environment,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
     env = os.environ.get
     parser = argparse.ArgumentParser(prog="tests.vm", description=__doc__)
     parser.add_argument("--kernel", default=env("KERNEL") or "6.1")
-    parser.add_argument("--memory", default=env("MEM") or "1G")
+    parser.add_argument("--memory", default=env("MEM", ""), help="default: 1G, 3G with checkers")
     parser.add_argument("--cpus", type=int, default=int(env("CPUS") or 2))
     parser.add_argument("--timeout", type=float, default=float(env("TIMEOUT") or 1800))
     parser.add_argument("--disk", default=env("DISK", ""), help="size, e.g. 1G")
@@ -43,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         default=env("MODULES") == "0",
         help="do not build kmod/ first",
     )
+    parser.add_argument(
+        "--mutation", default=env("MUTATION", ""), help="a deliberate wrong, see kmod/mutation.h"
+    )
     parser.add_argument("command", nargs="?", default=env("VM_CMD", ""))
     return parser
 
@@ -51,22 +58,18 @@ def _settings(args: argparse.Namespace) -> Settings:
     disk = None
     if args.disk:
         disk = Disk(parse_size(args.disk), parse_size(args.disk_bps), args.disk_iops)
-    passed = {
-        key: value
-        for key, value in os.environ.items()
-        if key in _PASSED or key.startswith("DYNAMOS_")
-    }
     return Settings(
         kernel=args.kernel,
-        memory=args.memory,
+        memory=args.memory or default_memory(args.kernel),
         cpus=args.cpus,
         timeout=args.timeout,
         disk=disk,
         build_modules=not args.no_modules,
+        mutation=args.mutation,
         append=args.append,
         tcg=args.tcg,
         qemu_options=tuple(shlex.split(args.qemu_opts)),
-        environment=passed,
+        environment=passed_environment(),
     )
 
 

@@ -11,14 +11,13 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.vm.apt import PrivateApt, machine_sources
-from tests.vm.common import CACHE, PROJECT, HarnessError, locked, run, say
+from tests.vm import source
+from tests.vm.common import CACHE, PROJECT, locked, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _FOLDER = CACHE / "checkpatch"
-_SOURCE_PACKAGE = "linux-source"
 _FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 
 # Each with its reason; everything else that checkpatch says is an error.
@@ -41,30 +40,13 @@ _IGNORED = {
 }
 
 
-def _extract(package: Path, into: Path) -> None:
-    """Stream three files out of the tarball inside the package."""
-    listing = run(["dpkg-deb", "--contents", package])
-    inner = next(w for w in listing.split() if w.endswith(".tar.xz"))
-    patterns = " ".join(f"'*/scripts/{name}'" for name in _FILES)
-    script = (
-        f'dpkg-deb --fsys-tarfile "$1" | tar -xO "$2" '
-        f'| tar -xJ -C "$3" --strip-components=2 --wildcards {patterns}'
-    )
-    run(["bash", "-o", "pipefail", "-c", script, "extract", package, inner, into])
-
-
 def _fetch() -> None:
     work = _FOLDER.with_name("checkpatch.new")
     shutil.rmtree(work, ignore_errors=True)
     (work / "out").mkdir(parents=True)
     say("fetching checkpatch (out of the kernel source package, once)")
-    apt = PrivateApt("6.1", machine_sources())
-    apt.update()
-    real = [p for p in apt.depends(_SOURCE_PACKAGE) if p.startswith("linux-source-")]
-    if not real:
-        raise HarnessError("the mirror has no kernel source package")
-    package = apt.download(real, work)[0]
-    _extract(package, work / "out")
+    package = source.download(work)
+    source.extract(package, work / "out", *(f"*/scripts/{name}" for name in _FILES))
     (work / "out").rename(_FOLDER)
     shutil.rmtree(work)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -53,13 +54,24 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def clean_environment() -> dict[str, str]:
+    """Give the environment for another make: one that runs us must not hand its variables down."""
+    hidden = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KERNEL", "CMD"}
+    return {key: value for key, value in os.environ.items() if key not in hidden}
+
+
 def run(command: Sequence[str | Path], *, what: str = "", cwd: Path | None = None) -> str:
     """Run a tool and return its stdout; its output is shown only when it fails."""
     argv = [str(word) for word in command]
     started = time.monotonic()
     try:
         done = subprocess.run(
-            argv, cwd=cwd, text=True, capture_output=True, stdin=subprocess.DEVNULL
+            argv,
+            cwd=cwd,
+            env=clean_environment(),
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
         raise HarnessError(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stock kernels in a cache folder: image, modules and headers, none of them installed.
+"""Kernels in a cache folder: image, modules and headers, none of them installed.
 
-`.cache/kernels/<name>/` is the unpacked tree of one kernel's packages. It appears by a
-rename once it is complete, is used without a network from then on, and is replaced only
-by `make kernels-refresh`. Versions are never written down: mirrors drop old ones.
+`.cache/kernels/<name>/` is the unpacked tree of one stock kernel's packages, or what
+kernel_build.py made in the same layout. It appears by a rename once it is complete, is used
+without a network from then on, and is replaced only by `make kernels-refresh`; one that is
+built here also when its configuration changed. Versions are never written down: mirrors drop
+old ones.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.vm import kernel_build, source
 from tests.vm.apt import PrivateApt, backports, machine_sources
 from tests.vm.btf import ensure_vmlinux
 from tests.vm.common import CACHE, EXIT_USAGE, HarnessError, locked, run, say
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KERNELS = ("6.1", "6.12")
+BUILT = tuple(kernel_build.BUILT)
+_MADE_FROM = "dynamos.made-from"
 _ROOT = CACHE / "kernels"
 
 
@@ -137,16 +142,48 @@ def _fetch(name: str) -> None:
     say(f"kernel {name}: {kernel_release(name)} is in {final.relative_to(CACHE.parent)}")
 
 
+def _is_made_from(tree: Path, fingerprint: str) -> bool:
+    stamp = tree / _MADE_FROM
+    return stamp.is_file() and stamp.read_text() == fingerprint
+
+
+def _build(name: str, fingerprint: str) -> None:
+    work = _ROOT / f"{name}.new"
+    shutil.rmtree(work, ignore_errors=True)
+    kernel_build.build(name, work)
+    run(["depmod", "-b", work, Kernel(name, work).release], what="depmod")
+    (work / _MADE_FROM).write_text(fingerprint)
+    final = _ROOT / name
+    shutil.rmtree(final, ignore_errors=True)
+    work.rename(final)
+    say(f"kernel {name}: {kernel_release(name)} is in {final.relative_to(CACHE.parent)}")
+
+
+def _ensure_built(name: str, *, refresh: bool) -> None:
+    if refresh:
+        source.get(refresh=True)
+    fingerprint = kernel_build.fingerprint(name)
+    if _is_made_from(_ROOT / name, fingerprint):
+        return
+    with locked(_ROOT / f"{name}.lock"):
+        if not _is_made_from(_ROOT / name, fingerprint):
+            _build(name, fingerprint)
+
+
 def kernel_release(name: str) -> str:
     """Return the full release of a cached kernel."""
     return Kernel(name, _ROOT / name).release
 
 
 def get(name: str, *, refresh: bool = False) -> Kernel:
-    """Return a kernel, fetching it when the cache lacks it."""
-    if name not in KERNELS:
-        raise HarnessError(f"KERNEL={name}: this project knows {' and '.join(KERNELS)}", EXIT_USAGE)
+    """Return a kernel, fetching or building it when the cache lacks it."""
+    if name not in KERNELS + BUILT:
+        known = ", ".join(KERNELS + BUILT)
+        raise HarnessError(f"KERNEL={name}: this project knows {known}", EXIT_USAGE)
     tree = _ROOT / name
+    if name in BUILT:
+        _ensure_built(name, refresh=refresh)
+        return Kernel(name, tree)
     if refresh or not tree.is_dir():
         with locked(_ROOT / f"{name}.lock"):
             if refresh or not tree.is_dir():
@@ -155,7 +192,7 @@ def get(name: str, *, refresh: bool = False) -> Kernel:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fetch kernels from the command line."""
+    """Fetch or build kernels from the command line."""
     parser = argparse.ArgumentParser(prog="tests.vm.kernels", description=__doc__)
     parser.add_argument("--refresh", action="store_true", help="fetch again even if cached")
     parser.add_argument("names", nargs="*", help=f"default: {' '.join(KERNELS)}")

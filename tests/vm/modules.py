@@ -10,13 +10,24 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.vm import kernels
-from tests.vm.common import CACHE, EXIT_UNSUPPORTED, PROJECT, HarnessError, locked, run, say
+from tests.vm.common import (
+    CACHE,
+    EXIT_UNSUPPORTED,
+    EXIT_USAGE,
+    PROJECT,
+    HarnessError,
+    clean_environment,
+    locked,
+    run,
+    say,
+)
 
 SOURCE = PROJECT / "kmod"
 _BUILD = CACHE / "build"
@@ -24,6 +35,7 @@ _BUILD = CACHE / "build"
 _PRODUCTS = {".o", ".ko", ".mod", ".cmd", ".symvers", ".order"}
 # Beside the modules it vouches for: a refreshed kernel has neither.
 _STAMP = "dynamos.stamp"
+_MUTATED = re.compile(r"dynamos_mutated\((\w+)\)")
 
 
 def present() -> bool:
@@ -43,9 +55,26 @@ def _sources() -> dict[str, Path]:
     return {str(path.relative_to(SOURCE)): path for path in paths}
 
 
-def _fingerprint(kernel: kernels.Kernel, sources: dict[str, Path]) -> str:
+def mutations() -> list[str]:
+    """Name the deliberate wrongs that kmod/ can be built with (kmod/mutation.h)."""
+    found: set[str] = set()
+    for path in SOURCE.glob("*.c"):
+        found.update(_MUTATED.findall(path.read_text()))
+    return sorted(found)
+
+
+def _check_mutation(name: str, mutation: str) -> None:
+    if mutation and name not in kernels.BUILT:
+        raise HarnessError(
+            f"MUTATION={mutation}: only for a kernel with checkers, not for {name}", EXIT_USAGE
+        )
+    if mutation and mutation not in mutations():
+        raise HarnessError(f"MUTATION={mutation}: there are {' '.join(mutations())}", EXIT_USAGE)
+
+
+def _fingerprint(kernel: kernels.Kernel, sources: dict[str, Path], mutation: str) -> str:
     """Digest everything that the result depends on."""
-    digest = hashlib.sha256(kernel.release.encode())
+    digest = hashlib.sha256(f"{kernel.release} {mutation}".encode())
     for name, path in sources.items():
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
@@ -94,12 +123,9 @@ def make(headers: Path, target: Path, *variables: str) -> tuple[int, list[str]]:
         *variables,
         "modules",
     ]
-    # A make that runs us must not hand its flags or variables down to kbuild.
-    hidden = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KERNEL", "CMD"}
-    env = {key: value for key, value in os.environ.items() if key not in hidden}
     done = subprocess.run(
         command,
-        env=env,
+        env=clean_environment(),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -126,22 +152,35 @@ def _install(kernel: kernels.Kernel, target: Path) -> list[str]:
     return sorted(built)
 
 
-def build(name: str) -> list[str]:
-    """Build and install for one kernel; return the modules' file names."""
+def build(name: str, mutation: str = "") -> list[str]:
+    """Build and install for one kernel; return the modules' file names.
+
+    Args:
+        name: the kernel
+        mutation: a deliberate wrong to build in, one of `mutations`; "": none, as for any use
+    """
+    _check_mutation(name, mutation)
     kernel = kernels.get(name)
     if not present():
         say("there is no kmod/Kbuild yet: no modules to build")
         return []
-    target = _BUILD / name / "kmod"
+    # In a folder of its own: kbuild cannot know of what the compiler is told beside the sources.
+    target = _BUILD / name / ("kmod" if not mutation else f"mutations/{mutation}/kmod")
     stamp = kernel.modules / _STAMP
-    with locked(target.parent / "lock"):
-        fingerprint = _fingerprint(kernel, _sources())
+    with locked(_BUILD / name / "lock"):
+        fingerprint = _fingerprint(kernel, _sources(), mutation)
         if stamp.exists() and stamp.read_text().split("\n", 1)[0] == fingerprint:
             return stamp.read_text().splitlines()[1:]
         stamp.unlink(missing_ok=True)
-        say(f"building modules for {kernel.release}")
+        say(f"building modules for {kernel.release}" + (f", {mutation}" if mutation else ""))
+        target.mkdir(parents=True, exist_ok=True)
         copy_sources(target)
-        _make_or_fail(kernel.headers, target, "MODULES=0 runs a VM without building")
+        _make_or_fail(
+            kernel.headers,
+            target,
+            "MODULES=0 runs a VM without building",
+            f"DYNAMOS_MUTATION={mutation}",
+        )
         installed = _install(kernel, target)
         stamp.write_text("\n".join([fingerprint, *installed]))
         return installed
@@ -180,11 +219,12 @@ def build_for_this_machine() -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Build from the command line."""
     parser = argparse.ArgumentParser(prog="tests.vm.modules", description=__doc__)
+    parser.add_argument("--mutation", default="", help="a deliberate wrong, see kmod/mutation.h")
     parser.add_argument("names", nargs="*", default=kernels.KERNELS)
     args = parser.parse_args(argv)
     try:
         for name in args.names:
-            print(f"{name}: {' '.join(build(name)) or 'no modules'}")
+            print(f"{name}: {' '.join(build(name, args.mutation)) or 'no modules'}")
     except HarnessError as error:
         say(f"error: {error}")
         return error.status

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import vm
+from tests.kernel import guest
+from tests.vm import debug_kernel, kernel_build, modules, mutations, vm
 from tests.vm.apt import Source, backports, machine_sources, parse_deb822, parse_one_line
-from tests.vm.common import EXIT_UNSUPPORTED, EXIT_USAGE, HarnessError
+from tests.vm.common import EXIT_UNSUPPORTED, EXIT_USAGE, PROJECT, HarnessError
 from tests.vm.disk import Disk, parse_size
 
 pytest_plugins = ["pytester"]
@@ -125,3 +126,49 @@ def test_emulated_cpus_must_be_run_in_a_way_that_qemu_knows() -> None:
     with pytest.raises(HarnessError, match="TCG=both") as caught:
         vm.Vm(vm.Settings(tcg="both"))
     assert caught.value.status == EXIT_USAGE
+
+
+def test_an_option_that_the_kernel_has_dropped_is_named() -> None:
+    config = 'CONFIG_KASAN=y\nCONFIG_LOCALVERSION="-x"\n# CONFIG_KCSAN is not set\nCONFIG_USB=m\n'
+    met = 'CONFIG_KASAN=y\nCONFIG_LOCALVERSION="-x"\n# CONFIG_KCSAN is not set\nCONFIG_NONE=n\n'
+    assert kernel_build.unmet(met, config) == []
+    wrong = "CONFIG_KCSAN=y\nCONFIG_KASAN=m\n# CONFIG_USB is not set\n"
+    assert kernel_build.unmet(wrong, config) == [
+        "CONFIG_KCSAN=y",
+        "CONFIG_KASAN=m",
+        "# CONFIG_USB is not set",
+    ]
+
+
+def test_every_test_of_the_module_runs_on_the_kernel_with_checkers_once() -> None:
+    paths = [path for piece in debug_kernel.pieces([]).values() for path in piece]
+    there = {str(path.relative_to(PROJECT)) for path in (PROJECT / "tests/kernel").glob("test_*")}
+    assert sorted(paths) == sorted(there)
+    assert debug_kernel.pieces(["-k", "some"]) == {"chosen": ["-k", "some"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ("BUG: KASAN: slab-use-after-free in scope_has+0x1/0x2 [dynamos]", True),
+        ("WARNING: possible circular locking dependency detected", True),
+        ("ODEBUG: free active (active state 0) object type: work_struct", True),
+        ("BUG: KCSAN: data-race in pipe_read / pipe_write", False),
+        ("BUG: KCSAN: data-race in event_next [dynamos] / event_emit [dynamos]", True),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 23s!", False),
+        ("dynamos: loading out-of-tree module taints kernel.", False),
+    ],
+)
+def test_what_the_kernel_may_not_log_during_a_test(line: str, bad: bool) -> None:  # noqa: FBT001
+    assert guest.is_bad(line) is bad
+
+
+def test_each_deliberate_wrong_has_tests_that_must_catch_it() -> None:
+    assert sorted(mutations.MUTATIONS) == modules.mutations()
+
+
+def test_a_deliberate_wrong_is_built_by_name_and_for_kernels_with_checkers_only() -> None:
+    with pytest.raises(HarnessError, match="only for a kernel with checkers"):
+        modules.build("6.1", "LOST_COUNT")
+    with pytest.raises(HarnessError, match="there are LOST_COUNT"):
+        modules.build("debug", "LOST_CONT")

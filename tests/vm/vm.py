@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tests.vm import kernels, modules, programs
+from tests.vm import kernel_build, kernels, modules, programs
 from tests.vm.common import (
     CACHE,
     EXIT_TIMEOUT,
@@ -62,6 +62,8 @@ _UNUSED_DRIVERS = (
 # in between keeps the old ones. The kernel then dies of an `Oops: int3` where it patches its own
 # text (static keys, static calls, ftrace) under load; see README.md here for how to see it.
 TCG_THREADS = ("single", "multi")
+# Variables that the guest's command sees; anything named DYNAMOS_* as well.
+_PASSED = ("CI", "PYTEST_ADDOPTS", "TERM")
 _GRACE_SECONDS = 5
 _CONSOLE_TAIL = 60
 
@@ -76,10 +78,30 @@ class Settings:
     timeout: float = 1800.0
     disk: Disk | None = None
     build_modules: bool = True
+    mutation: str = ""
     append: str = ""
     tcg: str = "single"
     qemu_options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def passed_environment() -> dict[str, str]:
+    """Give those of this process's variables that the guest's command sees too."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key in _PASSED or key.startswith("DYNAMOS_")
+    }
+
+
+def default_memory(kernel: str) -> str:
+    """Give the memory that a guest needs: checkers keep notes on every byte of it."""
+    return "3G" if kernel in kernels.BUILT else "1G"
+
+
+def default_slowness(kernel: str) -> str:
+    """Tell how much slower than on a stock kernel things may be, which waits are multiplied by."""
+    return "6" if kernel in kernels.BUILT else "1"
 
 
 def kvm_usable() -> bool:
@@ -126,7 +148,7 @@ class Vm:
         self.settings = settings
         self.kernel = kernels.get(settings.kernel)
         if settings.build_modules:
-            modules.build(settings.kernel)
+            modules.build(settings.kernel, settings.mutation)
         programs.build()
         self._stop = threading.Event()
 
@@ -184,6 +206,7 @@ class Vm:
         for shared in SHARED:
             shared.mkdir(parents=True, exist_ok=True)
         environment = {
+            "DYNAMOS_SLOWNESS": default_slowness(settings.kernel),
             **settings.environment,
             "DYNAMOS_PROJECT": str(PROJECT),
             "DYNAMOS_KERNEL": settings.kernel,
@@ -224,6 +247,7 @@ class Vm:
             "keep_bootcon",
             "loglevel=6",
             f"modprobe.blacklist={_UNUSED_DRIVERS}",
+            *kernel_build.BOOT.get(settings.kernel, ()),
         ]
         options += shlex.split(settings.append)
         for option in options:
