@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from dynamosd.kmod import Kmod
 from dynamosd.model import EditionState
 from tests.kernel import control, guest
+from tests.kernel.child import Child
 from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.guest import SELFTEST_B, SELFTEST_LAYOUT
 from tests.kernel.load import background, holds, storm
@@ -214,26 +217,54 @@ def test_the_deadline_names_who_was_inside_and_changes_nothing(selftest: Control
     assert selftest.count("held") == 0
 
 
+@contextmanager
+def only_on(cpu: int) -> Iterator[None]:
+    """Have this thread, and those that it starts, on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def hogged(cpu: int) -> Iterator[None]:
+    """Have nobody else, but interrupts, run on a CPU."""
+    throttle = Path("/proc/sys/kernel/sched_rt_runtime_us")
+    before = throttle.read_text()
+    throttle.write_text("-1")
+    argv = ("taskset", "-c", str(cpu), "chrt", "-f", "50", "sh", "-c", "while :; do :; done")
+    try:
+        with Child(*argv):
+            yield
+    finally:
+        throttle.write_text(before)
+
+
 def test_callers_are_let_go_also_when_the_switch_is_kept_from_it(selftest: Controlled) -> None:
-    """Somebody keeps the lock that the switch needs to give up."""
+    """Whoever makes the switch gets no CPU any more."""
     new(1)
+
+    def switch() -> str:
+        with only_on(1):
+            return guest.answer(lambda: selftest.switch("b", EXCLUSIVE, "timeout_ms=4000"))
+
     with (
+        only_on(0),
         blocked(1) as inside,
         storm("value 5") as results,
-        background(
-            lambda: guest.answer(lambda: selftest.switch("b", EXCLUSIVE, "timeout_ms=8000"))
-        ) as switching,
+        background(switch) as switching,
     ):
         guest.wait_until(holds(selftest, 1), "the caller is held")
-        with Commander("set selftest b stall=1000000") as keeper:
-            guest.wait_until(keeper.is_writing, "the lock is kept")
+        with hogged(1):
             guest.wait_until(holds(selftest, 0), "the caller is let go")
-            assert keeper.is_writing()
             assert not switching.done()
             calls = selftest.number("target_value", "original", "calls")
             guest.wait_until(
                 lambda: selftest.number("target_value", "original", "calls") > calls, "calls go on"
             )
+            assert not switching.done()
         assert switching.result(guest.PATIENCE) == "ETIMEDOUT"
         assert selftest.active() == "original"
         release(1, inside)

@@ -23,8 +23,8 @@ from tests.kernel.traffic import counted, stress_ng, summed, verified_io
 
 SEED = int(os.environ.get("DYNAMOS_SEED", "1"))
 STEPS = int(os.environ.get("DYNAMOS_TORTURE", "120"))
-SWITCHES = int(os.environ.get("DYNAMOS_SWITCHES", "100"))
-CYCLES = int(os.environ.get("DYNAMOS_CYCLES", "6"))
+SWITCHES = int(os.environ.get("DYNAMOS_SWITCHES", "60"))
+CYCLES = int(os.environ.get("DYNAMOS_CYCLES", "4"))
 
 HANDS = 3
 MODES = (*actions.MODES, "mode=scoped scope=handler", "", "timeout_ms=200")
