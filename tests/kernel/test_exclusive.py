@@ -218,25 +218,29 @@ def test_the_deadline_names_who_was_inside_and_changes_nothing(selftest: Control
 
 
 @contextmanager
-def only_on(cpu: int) -> Iterator[None]:
+def only_on(cpu: int, policy: int = os.SCHED_OTHER) -> Iterator[None]:
     """Have this thread, and those that it starts, on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
+    os.sched_setscheduler(0, policy, os.sched_param(0))
     try:
         yield
     finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(0, before)
 
 
 @contextmanager
 def hogged(cpu: int) -> Iterator[None]:
-    """Have nobody else, but interrupts, run on a CPU."""
+    """Have nothing that is idle enough run on a CPU, but interrupts."""
     throttle = Path("/proc/sys/kernel/sched_rt_runtime_us")
     before = throttle.read_text()
+    spin = ("sh", "-c", "while :; do :; done")
+    here = ("taskset", "-c", str(cpu))
     throttle.write_text("-1")
-    argv = ("taskset", "-c", str(cpu), "chrt", "-f", "50", "sh", "-c", "while :; do :; done")
     try:
-        with Child(*argv):
+        # Newer kernels give others a share beside real-time tasks: somebody better takes that.
+        with Child(*here, "nice", "-n", "-20", *spin), Child(*here, "chrt", "-f", "50", *spin):
             yield
     finally:
         throttle.write_text(before)
@@ -247,7 +251,7 @@ def test_callers_are_let_go_also_when_the_switch_is_kept_from_it(selftest: Contr
     new(1)
 
     def switch() -> str:
-        with only_on(1):
+        with only_on(1, os.SCHED_IDLE):
             return guest.answer(lambda: selftest.switch("b", EXCLUSIVE, "timeout_ms=4000"))
 
     with (
