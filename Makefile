@@ -75,6 +75,9 @@ test: test-unit test-kernel bench ## Run the tests: here, in a VM of each of KER
 test-unit: setup ## Run the tests that need no kernel module
 	@$(PYTEST) tests/unit tests/policies tests/vm
 
+# These have targets of their own: fail-steps, torture, soak.
+LONG := tests/kernel/test_failing.py tests/kernel/test_torture.py
+
 # The VMs run at the same time; each one's output comes in one piece when it has ended.
 .PHONY: test-kernel
 test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
@@ -84,7 +87,17 @@ test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
 $(KERNELS:%=test-kernel-%): test-kernel-%:
 	@echo "== tests/kernel on $*"
 	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -p tests.vm.noskip tests/kernel'
+		'python -m pytest -p tests.vm.noskip tests/kernel $(LONG:%=--ignore=%)'
+
+.PHONY: fail-steps
+fail-steps: setup ## Make every step of the module that may fail fail, one after the other, on KERNELS
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=fail-steps-%)
+
+.PHONY: $(KERNELS:%=fail-steps-%)
+$(KERNELS:%=fail-steps-%): fail-steps-%:
+	@echo "== steps that fail on $*"
+	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -p tests.vm.noskip tests/kernel/test_failing.py'
 
 .PHONY: test-debug-kernel
 test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
