@@ -288,9 +288,13 @@ def test_the_exceptions_are_needed() -> None:
 # ---------------------------------------------------------------------- a call's way, as taken
 
 ENTRIES = ("dynamos_pass_begin", "dynamos_pass_end", "dynamos_choose", "dynamos_leaving")
-NOT_FOLLOWED = ("schedule", "try_to_wake_up", "handle_softirqs")
-"""They are refused themselves. What the first two call cannot be held, and may be gated; the third
-comes from an interrupt.
+NOT_FOLLOWED = (
+    *("schedule", "__cond_resched", "preempt_schedule_irq"),
+    *("try_to_wake_up", "handle_softirqs"),
+)
+"""They are refused themselves. What the first four call cannot be held, and may be gated (a task
+that follows a call may be taken from its CPU at any of the first three: `__schedule` is not
+traceable, what it calls is); the last comes from an interrupt.
 """
 
 _CALLED = re.compile(r"\|\s+([\w.]+)(?: \[(\w+)\])?\(\)")
@@ -306,7 +310,7 @@ def followed() -> Iterator[set[str]]:
     """Follow all calls through gates, and give the functions that were entered on the way."""
     seen: set[str] = set()
     write("set_graph_function", "\n".join(ENTRIES))
-    write("set_graph_notrace", "\n".join(NOT_FOLLOWED))
+    write("set_graph_notrace", "\n".join(traceable() & set(NOT_FOLLOWED)))
     write("options/funcgraph-irqs", "0")
     write("current_tracer", "function_graph")
     try:
