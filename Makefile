@@ -75,29 +75,44 @@ test: test-unit test-kernel bench ## Run the tests: here, in a VM of each of KER
 test-unit: setup ## Run the tests that need no kernel module
 	@$(PYTEST) tests/unit tests/policies tests/vm
 
+# Targets that run tests in a VM of each of KERNELS. The VMs run at the same time; each one's output
+# comes in one piece when it has ended.
+IN_GUESTS := test-kernel fail-steps stress torture soak fuzz
+.PHONY: $(IN_GUESTS)
+test-kernel: ## Run tests/kernel in a VM of each of KERNELS
+fail-steps: ## Make every step of the module that may fail fail, one after the other, on KERNELS
+stress: ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long
+torture: ## Do TORTURE (3000) things of every kind to the module, at random and at once, on KERNELS
+soak: ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
+fuzz: ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
+$(IN_GUESTS): setup
+	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=$@-%)
+
+# $(call in_guest,TARGET,WHAT,VARIABLES,TESTS): TARGET on one kernel.
+define in_guest
+.PHONY: $(KERNELS:%=$(1)-%)
+$(KERNELS:%=$(1)-%): $(1)-%:
+	@echo "== $(2) on $$*"
+	@KERNEL=$$* MEM=1G DISK=600M TIMEOUT=14400 VM_CMD= $(3) $$(PY) -m tests.vm \
+		'python -m pytest -p tests.vm.noskip $(4)'
+
+endef
+
 # These have targets of their own: fail-steps, torture, soak.
 LONG := tests/kernel/test_failing.py tests/kernel/test_torture.py
+TORTURE_PY := -s tests/kernel/test_torture.py
+SEEDED = DYNAMOS_SEED=$(or $(SEED),1)
 
-# The VMs run at the same time; each one's output comes in one piece when it has ended.
-.PHONY: test-kernel
-test-kernel: setup ## Run tests/kernel in a VM of each of KERNELS
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=test-kernel-%)
-
-.PHONY: $(KERNELS:%=test-kernel-%)
-$(KERNELS:%=test-kernel-%): test-kernel-%:
-	@echo "== tests/kernel on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -p tests.vm.noskip tests/kernel $(LONG:%=--ignore=%)'
-
-.PHONY: fail-steps
-fail-steps: setup ## Make every step of the module that may fail fail, one after the other, on KERNELS
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=fail-steps-%)
-
-.PHONY: $(KERNELS:%=fail-steps-%)
-$(KERNELS:%=fail-steps-%): fail-steps-%:
-	@echo "== steps that fail on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=5000 VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -p tests.vm.noskip tests/kernel/test_failing.py'
+$(eval $(call in_guest,test-kernel,tests/kernel,,--durations=25 tests/kernel $(LONG:%=--ignore=%)))
+$(eval $(call in_guest,fail-steps,steps that fail,,tests/kernel/test_failing.py))
+$(eval $(call in_guest,stress,$(or $(SWITCHES),2000) random switches,DYNAMOS_STRESS=$(or $(SWITCHES),2000),\
+	tests/kernel/test_stress.py))
+$(eval $(call in_guest,torture,$(TORTURE) steps of torture,$(SEEDED) DYNAMOS_TORTURE=$(TORTURE),\
+	$(TORTURE_PY) -k everything))
+$(eval $(call in_guest,soak,$(or $(SWITCHES),10000) switches and $(CYCLES) cycles of loading and unloading,\
+	$(SEEDED) DYNAMOS_SWITCHES=$(or $(SWITCHES),10000) DYNAMOS_CYCLES=$(CYCLES) APPEND="$$$$APPEND slab_nomerge",\
+	$(TORTURE_PY) -k soak))
+$(eval $(call in_guest,fuzz,$(FUZZ) lines into the device,DYNAMOS_FUZZ=$(FUZZ),-s tests/kernel/test_fuzz.py))
 
 .PHONY: test-debug-kernel
 test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
@@ -106,48 +121,6 @@ test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself
 .PHONY: test-mutations
 test-mutations: setup ## See that the tests catch deliberate wrongs (MUTATION: which; all)
 	@VM_CMD= $(PY) -m tests.vm.mutations $(MUTATION)
-
-.PHONY: stress
-stress: setup ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=stress-%)
-
-.PHONY: $(KERNELS:%=stress-%)
-$(KERNELS:%=stress-%): stress-%:
-	@echo "== $(or $(SWITCHES),2000) random switches on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_STRESS=$(or $(SWITCHES),2000) VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -p tests.vm.noskip tests/kernel/test_stress.py'
-
-.PHONY: torture
-torture: setup ## Do TORTURE (3000) things of every kind to the module, at random and at once, on KERNELS
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=torture-%)
-
-.PHONY: $(KERNELS:%=torture-%)
-$(KERNELS:%=torture-%): torture-%:
-	@echo "== $(TORTURE) steps of torture on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=14400 DYNAMOS_TORTURE=$(TORTURE) DYNAMOS_SEED=$(or $(SEED),1) VM_CMD= \
-		$(PY) -m tests.vm \
-		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_torture.py -k everything'
-
-.PHONY: soak
-soak: setup ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=soak-%)
-
-.PHONY: $(KERNELS:%=soak-%)
-$(KERNELS:%=soak-%): soak-%:
-	@echo "== $(or $(SWITCHES),10000) switches, $(CYCLES) cycles of loading and unloading on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=14400 DYNAMOS_SWITCHES=$(or $(SWITCHES),10000) \
-		DYNAMOS_CYCLES=$(CYCLES) DYNAMOS_SEED=$(or $(SEED),1) APPEND="$$APPEND slab_nomerge" VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_torture.py -k soak'
-
-.PHONY: fuzz
-fuzz: setup ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=fuzz-%)
-
-.PHONY: $(KERNELS:%=fuzz-%)
-$(KERNELS:%=fuzz-%): fuzz-%:
-	@echo "== $(FUZZ) lines into the device on $*"
-	@KERNEL=$* MEM=1G DISK=600M TIMEOUT=10800 DYNAMOS_FUZZ=$(FUZZ) VM_CMD= $(PY) -m tests.vm \
-		'python -m pytest -s -p tests.vm.noskip tests/kernel/test_fuzz.py'
 
 .PHONY: lint
 lint: lint-python lint-shell lint-c ## Check Python, shell and C
