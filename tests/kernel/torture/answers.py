@@ -163,24 +163,15 @@ def _check_switches(
 ) -> list[Violation]:
     switched = [event for event in events if event.name == "switched"]
     done = [attempt for attempt in attempts if attempt.is_switch() and not attempt.answer]
-    named = [
-        ((*attempt.words()[1:3], attempt.option("mode") or ""), attempt)
-        for attempt in done
-        if attempt.option("mode")
-    ]
-    unnamed = [
-        ((*attempt.words()[1:3], ""), attempt) for attempt in done if not attempt.option("mode")
-    ]
-    unclaimed, alone = _pair(((_key_of(event, mode=True), event) for event in switched), named)
-    unclaimed, more = _pair(((_key_of(event, mode=False), event) for event in unclaimed), unnamed)
+    unclaimed, alone = _match(switched, done)
     wide = _wide(attempts)
     found = [
-        Violation(Rule.ANSWER, f"{_key_of(event, mode=True)}: switched, and nobody asked", event)
+        Violation(Rule.ANSWER, f"{_told(event)}: switched, and nobody asked", event)
         for event in unclaimed
         if (event.fields["to"] != ORIGINAL and event.fields["mode"] != "exclusive")
         or not _is_side_effect(event, event.fields["subsystem"], wide)
     ]
-    for attempt in [*alone, *more]:
+    for attempt in alone:
         subsystem, edition = attempt.words()[1:3]
         if not _was_so(attempt, edition, history.get(subsystem, [])):
             what = (
@@ -190,9 +181,51 @@ def _check_switches(
     return found
 
 
-def _key_of(event: Event, *, mode: bool) -> Key:
+def _told(event: Event) -> Key:
     fields = event.fields
-    return fields["subsystem"], fields["to"], fields["mode"] if mode else ""
+    return fields["subsystem"], fields["to"], fields["mode"]
+
+
+def _fits(event: Event, attempt: Attempt) -> bool:
+    """Tell whether a switch may be what became of a command: one without a mode takes any."""
+    mode = attempt.option("mode")
+    return _told(event) == (*attempt.words()[1:3], mode or event.fields["mode"])
+
+
+def _match(
+    events: Sequence[Event], attempts: Iterable[Attempt]
+) -> tuple[list[Event], list[Attempt]]:
+    """Give each event an attempt of its own, to as many as can have one; give who has no partner.
+
+    By augmenting paths: which of two commands made a switch that both may have made is known only
+    from what the others need.
+    """
+    coming = sorted(attempts, key=lambda attempt: attempt.begin, reverse=True)
+    everybody = list(coming)
+    open_now: list[Attempt] = []
+    candidates: list[list[Attempt]] = []
+    partners: dict[int, int] = {}
+
+    def claim(number: int, asked: set[int]) -> bool:
+        for attempt in candidates[number]:
+            if id(attempt) in asked:
+                continue
+            asked.add(id(attempt))
+            rival = partners.get(id(attempt))
+            if rival is None or claim(rival, asked):
+                partners[id(attempt)] = number
+                return True
+        return False
+
+    unclaimed = []
+    for number, event in enumerate(events):
+        while coming and coming[-1].begin <= event.time:
+            open_now.append(coming.pop())
+        open_now = [attempt for attempt in open_now if attempt.end >= event.time]
+        candidates.append([attempt for attempt in open_now if _fits(event, attempt)])
+        if not claim(number, set()):
+            unclaimed.append(event)
+    return unclaimed, [attempt for attempt in everybody if id(attempt) not in partners]
 
 
 def _during(history: Sequence[Standing], begin: float, end: float) -> Sequence[Standing]:

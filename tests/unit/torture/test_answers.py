@@ -58,6 +58,15 @@ RIGHT = {
         (TO_B,),
         (attempt("switch s b mode=concurrent"), attempt("switch s b mode=exclusive", lasts=2)),
     ),
+    "two that may each have made the first of two switches, and one only that": (
+        (TO_B, BACK, B_DRAINED, TO_B, BACK),
+        (
+            attempt("switch s b mode=concurrent", lasts=9),
+            attempt("switch s b mode=concurrent", lasts=9),
+            attempt("switch s original", at=FIRST + 1),
+            attempt("switch s original mode=concurrent", at=FIRST + 3, lasts=3),
+        ),
+    ),
     "objects that change already": (
         ("switched subsystem=s from=original to=b mode=per-object by=7 us=5",),
         (
