@@ -2,9 +2,10 @@
 """Draws what a policy did with a recording, as SVG.
 
 From the top: the editions that were active, a strip for each policy; then each value that the
-policy reads, with the numbers that its rules compare it with. The background shows where a rule was
-pending and where the policy was in its cooldown or frozen, the gaps in a line where there was no
-usable value. Whatever is drawn has its words in a <title>, which browsers show at the pointer.
+policy reads, with the numbers that its rules compare it with, over the time since the beginning.
+The background shows where a rule was pending and where the policy was in its cooldown or frozen,
+the gaps in a line where there was no usable value. Whatever is drawn has its words in a <title>,
+which browsers show at the pointer.
 """
 
 from __future__ import annotations
@@ -30,13 +31,19 @@ _INNER = WIDTH - _LEFT - _RIGHT
 # Okabe and Ito's colours, which people tell apart whatever colours they see; the baseline is grey.
 _BASELINE = "#bbbbbb"
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-_LINE, _TEXT = "#222222", "#333333"
+_LINE, _TEXT, _FRAME = "#222222", "#333333", "#999999"
 
 _SHADES: Mapping[PolicyPhase, tuple[str, str]] = {
     PolicyPhase.PENDING: ("#fff3bf", "pending"),
     PolicyPhase.COOLDOWN: ("#e3e8ee", "cooldown"),
     PolicyPhase.FROZEN: ("#c5d0dc", "frozen"),
 }
+
+_STEPS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+"""Seconds between two marks on the axis of time; from the last on, it is days."""
+
+_MAX_MARKS = 10
+_DAY = 86400
 
 Point = tuple[float, float | None]
 
@@ -58,6 +65,7 @@ def draw(made: Replayed, other: Replayed | None = None) -> str:
         points = [(each.wall, each.decision.readings.get(name)) for each in made.evaluations]
         parts += _panel(name, points, made, scale, top)
         top += _PANEL + _GAP
+    parts += _axis(scale, top - _GAP)
     parts += _legend(colours, top)
     return _document(parts, top + 30)
 
@@ -100,7 +108,7 @@ def _strip(replay: Replayed, scale: _Scale, top: int, colours: Mapping[str, str]
         left, right = scale.x(span.begin), scale.x(span.end)
         words = f"{span.edition}: {rfc3339(span.begin)}, {format_duration(span.end - span.begin)}"
         yield _box(_Area(left, top, right - left, _STRIP), colours[span.edition], words)
-        if right - left > 8 * len(span.edition):
+        if right - left > 7 * len(span.edition) + 8:
             text = escape(span.edition)
             yield f'<text x="{left + 4:.1f}" y="{top + 18}" class="in">{text}</text>'
     for switch in replay.switches:
@@ -187,6 +195,18 @@ def _least_and_greatest(points: Iterable[tuple[float, float]]) -> list[tuple[flo
     return sorted((ordered[0], ordered[-1]))
 
 
+def _axis(scale: _Scale, top: int) -> Iterator[str]:
+    """Mark the time since the beginning."""
+    length = scale.end - scale.begin
+    days = _DAY * math.ceil(length / _DAY / _MAX_MARKS)
+    step = next((each for each in _STEPS if length / each <= _MAX_MARKS), days)
+    for number in range(int(length / step) + 1):
+        x = scale.x(scale.begin + number * step)
+        label = escape(format_duration(number * step))
+        yield f'<path d="M{x:.1f} {top}v5" stroke="{_FRAME}"/>'
+        yield f'<text x="{x:.1f}" y="{top + 18}" class="time">{label}</text>'
+
+
 def _legend(colours: Mapping[str, str], top: int) -> Iterator[str]:
     x = _LEFT
     shades = {words: colour for colour, words in _SHADES.values()}
@@ -234,7 +254,8 @@ _LIMIT = _Look("#d55e00", 1.0, "5 4")
 _STYLE = f"""\
 text {{ font: 12px sans-serif; fill: {_TEXT}; }} .label {{ text-anchor: end; }}
 .head {{ font-weight: bold; }} .in {{ fill: #000000; }}
-.frame {{ fill: none; stroke: #999999; }}
+.time {{ text-anchor: middle; font-size: 11px; }}
+.frame {{ fill: none; stroke: {_FRAME}; }}
 .value {{ fill: none; stroke: {_LINE}; stroke-width: 1.3; }}"""
 
 

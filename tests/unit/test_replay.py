@@ -261,6 +261,8 @@ def test_picture_has_editions_values_limits_and_shades(house: House, tmp_path: P
     lines = titles(root, "line")
     assert sum("->" in title for title in lines) == len(made.switches)
     assert "2.5: when of rule busy" in lines
+    marks = [each.text for each in root.iter(f"{SVG}text") if each.get("class") == "time"]
+    assert marks == ["0s", "5s", "10s", "15s", "20s", "25s"]
     assert len(list(root.iter(f"{SVG}polyline"))) == 1
     for rect in root.iter(f"{SVG}rect"):
         assert float(rect.get("x", 0)) + float(rect.get("width", 0)) <= WIDTH + 1
