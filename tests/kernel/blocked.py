@@ -17,10 +17,10 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.kernel import guest
+from tests.kernel.block import Block
 
 _HEADER_IN = struct.Struct("<IIQQIIII")
 _HEADER_OUT = struct.Struct("<IiQ")
@@ -53,7 +53,7 @@ _MS_NOSUID_NODEV = 2 | 4
 _MNT_FORCE_DETACH = 1 | 2
 
 
-class BlockedFile:
+class BlockedFile(Block):
     """One such file, mounted for the length of a block. ``path`` is where."""
 
     size = 1 << 20
@@ -88,12 +88,7 @@ class BlockedFile:
         self._server.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Let everyone go, and unmount."""
         self.release()
         guest.libc.umount2(bytes(self.path), _MNT_FORCE_DETACH)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from types import TracebackType
-from typing import Self
 
 from tests.kernel import guest
+from tests.kernel.block import Block
 
 
-class Child:
+class Child(Block):
     """Such a process. It is killed at the end of the block, wherever it is."""
 
     def __init__(self, *argv: str) -> None:
@@ -26,16 +25,7 @@ class Child:
         )
         self.pid = self.process.pid
 
-    def __enter__(self) -> Self:
-        """Let it live for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """End it."""
         self.process.kill()
         self.process.communicate()

@@ -6,11 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dynamosd.kmod import Event, Kmod, parse_event
 from dynamosd.model import EditionState, Subsystem
+from tests.kernel.block import Block
 from tests.kernel.child import Child
 from tests.kernel.guest import EDITIONS, REPLACES, wait_until
 
@@ -151,7 +150,7 @@ def runs(function: str, edition: str) -> str:
     return edition if function in REPLACES[edition] else "original"
 
 
-class Follower:
+class Follower(Block):
     """Reads events from the device without waiting, and proves that none is missing.
 
     Each event's ``seq`` must be the next one; a `lost` line must say exactly how many are not
@@ -167,16 +166,7 @@ class Follower:
         if not from_start:
             os.lseek(self.fd, 0, os.SEEK_END)
 
-    def __enter__(self) -> Self:
-        """Follow for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Close the device."""
         os.close(self.fd)
 

@@ -9,10 +9,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.kernel import guest
+from tests.kernel.block import Block
 from tests.kernel.guest import LIVEPATCH, TRACING
 
 _SYS_BPF = 321
@@ -164,7 +163,7 @@ def _btf_function(name: str) -> int:
     raise AssertionError(f"the kernel has no type information on {name}")
 
 
-class Program:
+class Program(Block):
     """An eBPF program on a function's entry or exit, which counts the calls that it sees."""
 
     def __init__(self, function: str, at: str = "fentry") -> None:
@@ -177,16 +176,7 @@ class Program:
             os.close(self._map)
             raise
 
-    def __enter__(self) -> Self:
-        """Keep it for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Take it away."""
         self.detach()
         os.close(self._program)

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import subprocess
-from types import TracebackType
 from typing import Self
 
 from tests.kernel import guest
+from tests.kernel.block import Block
 from tests.kernel.target import DEVICE
 
 # All of it is the shell's own, so that nobody else is there: only ( ) makes a child.
@@ -33,7 +33,7 @@ done
 _BELOW = 'sh -c "$1" worker "$2"; exit'
 
 
-class Worker:
+class Worker(Block):
     """Such a process, which lives for the length of a block."""
 
     def __init__(self, *, below: bool = False) -> None:
@@ -51,12 +51,7 @@ class Worker:
         self.run("value 0")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Have it come to its end; returns when it is gone."""
         self._process.communicate(timeout=guest.PATIENCE)
 

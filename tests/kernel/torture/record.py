@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dynamosd.events import Event, parse_event
 from tests.kernel import control, guest
+from tests.kernel.block import Block
 from tests.kernel.torture import answers
 from tests.kernel.torture.answers import Attempt
 from tests.kernel.torture.invariants import Checker
@@ -45,7 +44,7 @@ class Notes:
         return self.act(line, lambda: control.command(line))
 
 
-class Recorder:
+class Recorder(Block):
     """Has all events written to a file, by a program that comes before all others.
 
     It keeps the device open, and so the module `dynamos` loaded, until the block ends.
@@ -58,16 +57,7 @@ class Recorder:
             argv = ["chrt", "--fifo", "50", "cat", str(control.DEVICE)]
             self._cat = subprocess.Popen(argv, stdout=file)
 
-    def __enter__(self) -> Self:
-        """Record for the length of a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Let the device go."""
         self._cat.send_signal(signal.SIGKILL)
         self._cat.wait(guest.PATIENCE)
