@@ -288,7 +288,7 @@ class LeaseTerms:
     ttl_seconds: float
 
 
-OUR_TRIGGERS = frozenset({"policy", "exit"})
+OUR_TRIGGERS = frozenset({"policy", "exit", "advice"})
 """The triggers of switches that the daemon makes, and measures."""
 
 
@@ -296,8 +296,9 @@ OUR_TRIGGERS = frozenset({"policy", "exit"})
 class SwitchResult:
     """What became of a switch, confirmed by reading back.
 
-    ``trigger`` is "policy" or "exit" for a switch of ours, "manual", "tripwire" or "lease" for one
-    that others made; ``result`` is "ok", "refused" or "failed".
+    ``trigger`` is "policy", "exit" or (an advice that a person accepted) "advice" for a switch of
+    ours, "manual", "tripwire" or "lease" for one that others made; ``result`` is "ok", "refused" or
+    "failed".
     ``mode`` is "" when it was the module's to choose and nothing came of it. ``partial``: the
     target gets a part of the new calls only (yet). ``changed``: it was not so before.
     """

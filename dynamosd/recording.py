@@ -202,6 +202,8 @@ def _decided(situation: Situation, decision: Decision) -> Json:
         entry["quarantined"] = dict(situation.quarantined)
     if situation.paused:
         entry["paused"] = situation.paused
+    if situation.suspended:
+        entry["suspended"] = situation.suspended
     return {**entry, **decision_to_json(decision)}
 
 
@@ -264,10 +266,11 @@ class Entry:
     subsystem: str = ""
     digest: str = ""
     state: PolicyState | None = None
+    suspended: str = ""
 
     def situation(self, now: float, wall: float) -> Situation:
         """Give what the policy found."""
-        return Situation(self.current, now, wall, self.quarantined, self.paused)
+        return Situation(self.current, now, wall, self.quarantined, self.paused, self.suspended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,4 +387,5 @@ def _entry(entry: Json) -> Entry:
         subsystem=entry.get("subsystem", ""),
         digest=entry.get("digest", ""),
         state=state_from_json(entry["state"]) if "state" in entry else None,
+        suspended=entry.get("suspended", ""),
     )

@@ -102,6 +102,13 @@ class QuarantineSpec(_Strict):
     to: Duration | None = None
 
 
+class PauseSpec(_Strict):
+    """When the policy is paused, as by ``dynamosctl pause``; ``to`` is not part of it."""
+
+    from_: Duration = Field(default=0.0, alias="from")
+    to: Duration | None = None
+
+
 class ExpectSpec(_Strict):
     """What must be so after the evaluation at a time."""
 
@@ -131,6 +138,7 @@ class TestSpec(_Strict):
     active: KernelName | None = None
     series: list[SeriesSpec] = Field(min_length=1)
     quarantined: list[QuarantineSpec] = Field(default_factory=list)
+    paused: list[PauseSpec] = Field(default_factory=list)
     expect: list[ExpectSpec] = Field(default_factory=list)
     switches: list[SwitchExpectSpec] | None = None
 
@@ -252,10 +260,16 @@ def _moments(test: TestSpec, interval: float) -> Iterator[Moment]:
         quarantined = {
             each.edition: f"edition {each.edition} is in quarantine (test)"
             for each in test.quarantined
-            if each.from_ <= now + _ROUNDING_SECONDS
-            and (each.to is None or now + _ROUNDING_SECONDS < each.to)
+            if _is_during(each, now)
         }
-        yield Moment(Signals(now, signals), test.start + now, quarantined)
+        paused = any(_is_during(each, now) for each in test.paused)
+        suspended = "paused (test)" if paused else ""
+        yield Moment(Signals(now, signals), test.start + now, quarantined, suspended)
+
+
+def _is_during(stretch: QuarantineSpec | PauseSpec, now: float) -> bool:
+    late = now + _ROUNDING_SECONDS
+    return stretch.from_ <= late and (stretch.to is None or late < stretch.to)
 
 
 def _signal_at(series: SeriesSpec, number: int) -> Signal:
