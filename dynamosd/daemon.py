@@ -46,7 +46,7 @@ from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.recording import Recorder
 from dynamosd.requests import Inbox
-from dynamosd.signals import SignalWindow
+from dynamosd.signals import SIGNAL_KEYS, SignalWindow
 from dynamosd.switcher import Switcher
 from dynamosd.watch import Watch
 from dynamosd.web import WebServer
@@ -350,8 +350,8 @@ class Daemon:
             "advice": [advice_json(each) for each in self._advice.all()],
             "last_switches": self._controller.last_switches,
             "signals": [
-                {"signal": name, "function": function, **dataclasses.asdict(each)}
-                for (name, function), each in found.items()
+                {**dict(zip(SIGNAL_KEYS, key, strict=True)), **dataclasses.asdict(each)}
+                for key, each in found.items()
             ],
         }
 
