@@ -234,10 +234,11 @@ class Daemon:
         sample = self._sample()
         signals = None
         self._desk.end_what_is_over()
+        self._desk.serve()
         if sample is not None:
             signals = self._window.add(sample)
             self._controller.tick(sample.kernel, signals)
-        self._desk.serve(signals)
+        self._desk.serve_accepts(signals)
         if self._watch is not None and self._watch.has_changed():
             self.request_reload()
         self._publish(sample, signals)

@@ -7,7 +7,7 @@ Everything it does or refuses is in the journal, with who asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dynamosd.advice import Advice, AdviceBook, AdviceState, advice_json
@@ -37,6 +37,7 @@ class Desk:
     journal: Journal
     clock: Clock
     say: Callable[[str], None]
+    _waiting: list[Request] = field(default_factory=list)
 
     def end_what_is_over(self) -> None:
         """End pauses and mutes whose time has come."""
@@ -46,18 +47,31 @@ class Desk:
         for mute in mutes:
             self._record_mute("unmute", mute, None)
 
-    def serve(self, signals: Signals | None) -> None:
-        """Answer all requests that have come; ``signals`` is None while the module is gone."""
-        for request in self.inbox.take():
-            try:
-                answer = self._do(request, signals)
-            except DynamosError as error:
-                answer = refusal(error)
-            self.inbox.answer(request, answer)
+    def serve(self) -> None:
+        """Answer the requests that have come, before the policies are evaluated.
 
-    def _do(self, request: Request, signals: Signals | None) -> Json:
-        said = request.said
-        by = Person(request.uid, _whole(said, "login"))
+        Those that need to know what the policies say now wait for `serve_accepts`.
+        """
+        for request in self.inbox.take():
+            if request.said.get("command") == "accept":
+                self._waiting.append(request)
+            else:
+                self._answer(request, None)
+
+    def serve_accepts(self, signals: Signals | None) -> None:
+        """Answer the rest of them; ``signals`` is None while the module is gone."""
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._answer(request, signals)
+
+    def _answer(self, request: Request, signals: Signals | None) -> None:
+        try:
+            answer = self._do(request.said, Person(request.uid, _login(request.said)), signals)
+        except DynamosError as error:
+            answer = refusal(error)
+        self.inbox.answer(request, answer)
+
+    def _do(self, said: Json, by: Person, signals: Signals | None) -> Json:
         match said.get("command"):
             case "pause":
                 return self._pause(said, by)
@@ -234,8 +248,8 @@ def _text(said: Json, key: str) -> str:
     return value
 
 
-def _whole(said: Json, key: str) -> int | None:
-    value = said.get(key)
+def _login(said: Json) -> int | None:
+    value = said.get("login")
     return value if isinstance(value, int) else None
 
 
