@@ -105,6 +105,10 @@ examples:
 
 RESUME_HELP = """\
 With neither POLICY nor --subsystem, all pauses end.
+
+examples:
+  dynamosctl resume readahead
+  dynamosctl resume
 """
 
 ADVICE_HELP = """\

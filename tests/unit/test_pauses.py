@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynamosd import files, recording, status
+from dynamosd import cli, files, recording, status
 from dynamosd.orders import Orders, Pause, Person
 from dynamosd.policy.load import load_policy
 from dynamosd.replay import as_recorded
 from tests.unit.asking import Operator
 from tests.unit.build import write_policy
-from tests.unit.test_daemon import House
+from tests.unit.test_daemon import ORDER, House
+from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from dynamosd.testing import FakeModule, ManualClock
@@ -36,9 +37,11 @@ def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
 
 
 @pytest.fixture
-def operator(house: House) -> Operator:
+def operator(house: House) -> Iterator[Operator]:
     """Give somebody who asks its daemon."""
-    return Operator(house.settings.runtime_dir, house.module.kmod)
+    made = Operator(house.settings.runtime_dir, house.module.kmod)
+    yield made
+    made.ended()
 
 
 def policy_status(house: House) -> dict[str, Any]:
@@ -229,6 +232,54 @@ def test_pauses_are_in_recordings(house: House, operator: Operator) -> None:
     assert played.suppressed["paused"] == 3
 
 
+def test_explain_and_status_show_it(
+    house: House, operator: Operator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(house.settings.runtime_dir)
+    shown: list[str] = []
+
+    def look() -> None:
+        operator.ended()
+        for command in ("explain", "status"):
+            assert cli.main([command, "--runtime-dir", folder], house.module.kmod) == 0
+            shown.append(capsys.readouterr().out)
+        words = ["switch", "readahead", "random", "--runtime-dir", folder]
+        assert cli.main(words, house.module.kmod) == 0
+        shown.append(capsys.readouterr().err)
+
+    pause = operator.types("pause", "--for", "1h", "--reason", "a long reason " * 10)
+    house.run(4.0, {0.5: pause, 2.5: look})
+    explained, stood, warned = shown
+    for text in (explained, stood):
+        assert "all policies paused until 2023-11-14T23:13:21.000Z by uid" in " ".join(text.split())
+        assert max(map(len, text.splitlines())) <= 80
+    # Nobody will switch back what is switched by hand now.
+    assert warned == ""
+
+
+def test_pause_outlives_a_daemon_that_is_killed(tmp_path: Path, module: FakeModule) -> None:
+    running = Running(tmp_path, module)
+    module.call("readahead", ORDER, blocked=3)
+    where = ["--runtime-dir", str(running.run)]
+    with running.daemon() as process:
+        wait_for(lambda: running.active() == "random", "the switch")
+        assert cli.main(["pause", "storm", "--reason", "look", *where]) == 0
+        process.kill()
+        process.wait()
+    module.leave("readahead")
+    with running.daemon() as process:
+        shown = status.read(running.run)
+        assert shown is not None
+        (policy,), (pause,) = shown["policies"], shown["pauses"]
+        assert (policy["phase"], pause["policy"], pause["reason"]) == ("paused", "storm", "look")
+        assert running.active() == "random"
+        assert cli.main(["resume", *where]) == 0
+        wait_for(lambda: running.active() == "original", "the way back")
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert cli.main(["pause", *where]) == 5
+
+
 # --------------------------------------------------------------------------------- the file
 
 
@@ -252,6 +303,9 @@ def test_pause_that_cannot_be_kept_is_in_force_and_says_so(
     assert house.metric("dynamos_orders_errors_total") == 1
 
 
+PAUSE = {"policy": "", "subsystem": "", "since": 1, "reason": "", "by": {"uid": 0}}
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -261,8 +315,7 @@ def test_pause_that_cannot_be_kept_is_in_force_and_says_so(
         '{"version": 2, "pauses": [], "mutes": []}',
         '{"version": 1, "pauses": [{}], "mutes": []}',
         '{"version": 1, "pauses": [7], "mutes": []}',
-        '{"version": 1, "mutes": [], "pauses": [{"policy": "", "subsystem": "", "since": 1, '
-        '"until": "x", "reason": "", "by": {"uid": 0}}]}',
+        json.dumps({"version": 1, "mutes": [], "pauses": [{**PAUSE, "until": "soon"}]}),
         "\udcff",
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynamosd import requests, status
+from dynamosd import files, requests, status
 from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
 from dynamosd.requests import Inbox, ask, refusal
 
@@ -137,7 +137,7 @@ def test_daemon_of_somebody_else(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_words: object, **_options: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(requests.files, "replace", refuse)
+    monkeypatch.setattr(files, "replace", refuse)
     with pytest.raises(Unreachable, match="not ours to ask") as caught:
         ask(inbox.runtime_dir, {}, 1.0, hint="become root")
     assert caught.value.hint == "become root"
