@@ -44,6 +44,9 @@ def _parser() -> _Parser:
     run.add_argument("--metrics-address", metavar="HOST:PORT", help="where /metrics is served")
     run.add_argument("--journal", type=Path, metavar="FILE", help="where decisions are recorded")
     run.add_argument("--runtime-dir", type=Path, metavar="DIR", help="for the lock and the status")
+    run.add_argument(
+        "--watch", action="store_true", help="read the policies again when their files change"
+    )
     return parser
 
 
@@ -59,6 +62,8 @@ def _run(args: argparse.Namespace, world: World | None) -> int:
         settings = dataclasses.replace(settings, journal=args.journal)
     if args.runtime_dir:
         settings = dataclasses.replace(settings, runtime_dir=args.runtime_dir)
+    if args.watch:
+        settings = dataclasses.replace(settings, watch=True)
     if world is None:
         daemon.check_start(settings)
         world = daemon.World(say)

@@ -27,6 +27,7 @@ FILE = "dynamosd.yaml"
 POLICIES = "policies.d"
 JOURNAL = Path("/var/lib/dynamosd/journal.jsonl")
 RECORDINGS = "recordings"
+ORDERS = "orders.json"
 METRICS_ADDRESS = "127.0.0.1:9947"
 
 MIN_WINDOW_SECONDS = 0.2
@@ -51,6 +52,12 @@ class Config:
     recording_folder: Path | None = None
     recording_bytes: int = recording.MAX_BYTES
     recording_keep: int = recording.KEEP
+    watch: bool = False
+
+    @property
+    def orders(self) -> Path:
+        """The file of pauses and muted advice, beside the journal."""
+        return self.journal.parent / ORDERS
 
     @property
     def recordings(self) -> Path:
@@ -119,6 +126,7 @@ class _File(_Section):
     recording: _Recording = Field(default_factory=_Recording)
     runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
+    watch: bool = False
 
     @field_validator("window")
     @classmethod
@@ -148,6 +156,7 @@ def load(folder: Path) -> Config:
         Path(settings.recording.path) if settings.recording.path else None,
         settings.recording.max_bytes,
         settings.recording.keep,
+        settings.watch,
     )
 
 

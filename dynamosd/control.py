@@ -10,10 +10,13 @@ what the kernel module's own safety has just undone: an edition in quarantine is
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dynamosd.clock import Ticker
+from dynamosd.errors import DynamosError, Refused
 from dynamosd.journal import rfc3339
 from dynamosd.kmod import SWITCHED_OFF, quarantined
 from dynamosd.model import (
@@ -26,18 +29,21 @@ from dynamosd.model import (
     SwitchOptions,
     SwitchResult,
 )
+from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
 from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from dynamosd.advice import Advice, AdviceBook
     from dynamosd.clock import Clock
     from dynamosd.journal import Journal
     from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
+    from dynamosd.orders import Orders, Person
     from dynamosd.policy.definition import Policy
     from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
@@ -73,6 +79,8 @@ class Controller:
     tally: Tally
     clock: Clock
     say: Callable[[str], None]
+    orders: Orders
+    advice: AdviceBook
     recorder: Recorder | None = None
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
@@ -115,6 +123,7 @@ class Controller:
             each.policy for each in before.values() if each.policy.subsystem not in enforced
         ]
         self.leases.want(self.policies)
+        self.advice.keep(self.policies)
         return self._release(released, kernel, "its policy is no longer in force")
 
     def leave(self, kernel: KernelState) -> bool:
@@ -138,6 +147,9 @@ class Controller:
         """Leave a subsystem as its policy wants it left; False if that could not be done."""
         subsystem = kernel.subsystems.get(policy.subsystem)
         if subsystem is None or policy.on_exit is not OnExit.BASELINE:
+            return True
+        if paused := self.orders.why_paused(policy):
+            self.say(f"{subsystem.name} is left with {self._current(subsystem)}: {paused}")
             return True
         # Whoever holds the lease looks after it; we have not switched it either.
         if self._current(subsystem) == policy.baseline or self.leases.is_taken(subsystem.name):
@@ -231,18 +243,26 @@ class Controller:
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
             return None
-        situation = Situation(
+        situation = self._situation(policy, subsystem, now, wall)
+        decision, running.state = evaluate(policy, signals, before, situation)
+        running.decision = decision
+        self.tally.add_evaluation(decision, wall)
+        self._record_decision(decision, policy)
+        self.advice.note(policy, decision, wall)
+        return Evaluated(policy, situation, before, decision, running.state)
+
+    def _situation(
+        self, policy: Policy, subsystem: Subsystem, now: float, wall: float
+    ) -> Situation:
+        """Give what a policy finds beside signals."""
+        return Situation(
             self._current(subsystem),
             now,
             wall,
             _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
+            self.orders.why_paused(policy),
         )
-        decision, running.state = evaluate(policy, signals, before, situation)
-        running.decision = decision
-        self.tally.add_evaluation(decision, wall)
-        self._record_decision(decision, policy)
-        return Evaluated(policy, situation, before, decision, running.state)
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
         """Carry a decision out, or say what keeps it from being carried out."""
@@ -262,6 +282,10 @@ class Controller:
             return ""
         if missing := self.leases.missing(subsystem.name):
             return missing
+        return self._foreign(subsystem)
+
+    def _foreign(self, subsystem: Subsystem) -> str:
+        """Say that someone else's scoped or per-object switch is going on; "" if none is."""
         if not self._is_foreign(subsystem):
             return ""
         return f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
@@ -294,6 +318,49 @@ class Controller:
             self._own[subsystem.name] = target
             self._seen[subsystem.name] = Standing(subsystem.active, target, result.mode)
         return result
+
+    # -------------------------------------------------------------------------- advice
+
+    def accept(self, advice: Advice, signals: Signals, by: Person) -> SwitchResult:
+        """Make the switch that an advice is about, once.
+
+        It is a person's switch: it takes no lease, and it stays when the daemon leaves.
+
+        Raises:
+            Refused: it does not hold any more, or a safety rule forbids it; nothing was done.
+            Unreachable: the module is gone.
+            DynamosError: it failed.
+        """
+        kernel = self.switcher.kmod.read()
+        self._notice(kernel)
+        running, subsystem = self._running[advice.policy], kernel.subsystems.get(advice.subsystem)
+        if subsystem is None:
+            raise Refused(f"subsystem {advice.subsystem} is not loaded")
+        policy, now = running.policy, self.clock.now()
+        situation = self._situation(policy, subsystem, now, self.clock.wall())
+        # What it would decide now. Being asked does not move its rules on.
+        decision, _ = evaluate(policy, signals, running.state, situation)
+        if advice_id(policy, decision) != advice.id:
+            raise Refused(f"advice {advice.id} does not hold any more: {decision.reason}")
+        if why := self._against(subsystem, advice.target, enabled=kernel.enabled):
+            raise Refused(f"{subsystem.name} stays as it is: {why}")
+        result = self._attempt(policy, subsystem, advice.target, "advice")
+        self.journal.forget("switch", subsystem.name)
+        told = {"advice": advice.id, "uid": by.uid, "login": by.login}
+        self._record(result, policy, decision.rule, decision.reason, told)
+        if result.result != "ok":
+            kind = Refused if result.result == "refused" else DynamosError
+            raise kind(f"cannot switch {advice.what}: {result.reason}")
+        return result
+
+    def _against(self, subsystem: Subsystem, target: str, *, enabled: bool) -> str:
+        """Say what forbids a switch that no enforcing policy asks for; "" if nothing does."""
+        for policy in self.policies:
+            if policy.mode is Mode.ENFORCE and policy.subsystem == subsystem.name:
+                return f"policy {policy.name} enforces it"
+        if subsystem.lease is not None and subsystem.lease_holder != os.getpid():
+            return f"another program looks after it (pid {subsystem.lease_holder})"
+        return self._foreign(subsystem) or _obstacle(subsystem, target, enabled=enabled)
 
     # ------------------------------------------------------------------------ telling it
 
@@ -330,7 +397,14 @@ class Controller:
             suppressed=_word(decision.suppressed),
         )
 
-    def _record(self, result: SwitchResult, policy: Policy | None, rule: str, reason: str) -> None:
+    def _record(
+        self,
+        result: SwitchResult,
+        policy: Policy | None,
+        rule: str,
+        reason: str,
+        more: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         """Count, journal and show a switch; one that is refused again and again is folded."""
         wall = self.clock.wall()
         self.tally.add_switch(result, wall)
@@ -345,6 +419,7 @@ class Controller:
                 "mode": result.mode,
                 "partial": result.partial,
                 "duration_seconds": round(result.duration_seconds, 6),
+                **more,
             },
             subsystem=result.subsystem,
             **{"from": result.origin, "to": result.target},
@@ -371,7 +446,14 @@ class Controller:
 
     def status(self) -> list[dict[str, Any]]:
         """Give what ``dynamosctl status`` shows of the policies."""
-        return [_status(each) for each in self._running.values()]
+        return [
+            _status(each)
+            | {
+                "paused": self.orders.why_paused(each.policy) or None,
+                "advice": self.advice.given(each.policy.name),
+            }
+            for each in self._running.values()
+        ]
 
 
 def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float) -> PolicyState:
@@ -455,7 +537,7 @@ def _suppressed(policy: Policy, decision: Decision, situation: Situation) -> str
         return f"{policy.subsystem} stays as it is: frozen after too many switches"
     target, why = decision.target, ""
     if decision.suppressed is Suppression.PAUSED:
-        why = situation.paused
+        why = situation.paused or situation.suspended
     elif decision.suppressed is Suppression.QUARANTINED:
         for rule in policy.rules:
             if decision.rules[rule.name] is RuleState.QUARANTINED:

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dynamosd import __version__, status
+from dynamosd.advice import AdviceBook, advice_json
 from dynamosd.clock import Clock, SystemClock, Ticker
 from dynamosd.control import Controller
+from dynamosd.desk import Desk
 from dynamosd.errors import DynamosError, Unreachable
 from dynamosd.journal import Journal, rfc3339
 from dynamosd.kmod import ROOT_HINT, Kmod
@@ -28,20 +30,25 @@ from dynamosd.metrics import (
     Snapshot,
     Tally,
     Values,
+    advice_values,
     kernel_values,
     lease_values,
+    pause_values,
     policy_values,
     probe_values,
     sample_values,
     signal_values,
 )
+from dynamosd.orders import Orders, pause_json
 from dynamosd.policy.load import check_files
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.recording import Recorder
-from dynamosd.signals import SignalWindow
+from dynamosd.requests import Inbox
+from dynamosd.signals import SIGNAL_KEYS, SignalWindow
 from dynamosd.switcher import Switcher
+from dynamosd.watch import Watch
 from dynamosd.web import WebServer
 
 if TYPE_CHECKING:
@@ -107,7 +114,12 @@ class Daemon:
     """Everything between start and stop. `run` makes one, with what it needs already there."""
 
     def __init__(
-        self, settings: Config, world: World, policies: tuple[Policy, ...], kernel: KernelState
+        self,
+        settings: Config,
+        world: World,
+        policies: tuple[Policy, ...],
+        kernel: KernelState,
+        watch: Watch | None = None,
     ) -> None:
         """Put the stages together; nothing is touched yet."""
         self._settings = settings
@@ -129,9 +141,28 @@ class Daemon:
             settings.recording_bytes,
             settings.recording_keep,
         )
+        self._orders = Orders(settings.orders, world.say)
+        self._advice = AdviceBook(self._orders, self._journal, world.say)
         self._controller = Controller(
-            switcher, self._leases, self._journal, self._tally, world.clock, world.say
+            switcher,
+            self._leases,
+            self._journal,
+            self._tally,
+            world.clock,
+            world.say,
+            self._orders,
+            self._advice,
         )
+        self._desk = Desk(
+            Inbox(settings.runtime_dir),
+            self._controller,
+            self._orders,
+            self._advice,
+            self._journal,
+            world.clock,
+            world.say,
+        )
+        self._watch = watch
         self._controller.recorder = self._recorder
         self._window = SignalWindow(settings.window_seconds)
         self._sampler = Sampler(world.kmod, None, world.clock.now)
@@ -143,6 +174,7 @@ class Daemon:
         self._reloads, self._reload_error = 0, ""
         self._status_errors = 0
         self._lag = 0.0
+        self._orders.load()
         self._controller.put_in_force(policies, kernel)
 
     # --------------------------------------------------------------------- from outside
@@ -159,6 +191,7 @@ class Daemon:
 
     def run(self) -> int:
         """Work until `request_stop`; give the exit code."""
+        self._desk.inbox.open()
         self._record_start()
         try:
             self._loop()
@@ -200,9 +233,14 @@ class Daemon:
     def _tick(self) -> None:
         sample = self._sample()
         signals = None
+        self._desk.end_what_is_over()
+        self._desk.serve()
         if sample is not None:
             signals = self._window.add(sample)
             self._controller.tick(sample.kernel, signals)
+        self._desk.serve_accepts(signals)
+        if self._watch is not None and self._watch.has_changed():
+            self.request_reload()
         self._publish(sample, signals)
         self.ready = sample is not None
 
@@ -268,6 +306,7 @@ class Daemon:
             "dynamos_journal_errors_total": self._journal.errors,
             "dynamos_recording_errors_total": self._recorder.errors,
             "dynamos_status_errors_total": self._status_errors,
+            "dynamos_orders_errors_total": self._orders.errors,
             "dynamos_config_last_reload_successful": float(self._reload_ok),
             "dynamos_config_last_reload_success_timestamp_seconds": self._reloaded,
         }
@@ -276,6 +315,8 @@ class Daemon:
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
         values |= lease_values(self._leases.held)
+        values |= pause_values(controller.policies, self._orders.pause_of)
+        values |= advice_values(self._advice.open(controller.policies))
         values |= self._tally.values() | self._probe_values()
         if sample is not None:
             values |= kernel_values(sample.kernel) | sample_values(sample)
@@ -306,10 +347,12 @@ class Daemon:
             "reload_error": self._reload_error,
             "recordings": str(self._settings.recordings),
             "policies": self._controller.status(),
+            "pauses": [pause_json(each) for each in self._orders.pauses.values()],
+            "advice": [advice_json(each) for each in self._advice.all()],
             "last_switches": self._controller.last_switches,
             "signals": [
-                {"signal": name, "function": function, **dataclasses.asdict(each)}
-                for (name, function), each in found.items()
+                {**dict(zip(SIGNAL_KEYS, key, strict=True)), **dataclasses.asdict(each)}
+                for key, each in found.items()
             ],
         }
 
@@ -324,6 +367,9 @@ class Daemon:
     def _read_again(self, kernel: KernelState) -> None:
         """Put what the files say now in force, all of it or nothing."""
         self._reloads += 1
+        if self._watch is not None:
+            # Before: what is written meanwhile is a change again.
+            self._watch.note_reading()
         try:
             policies = read_policies(self._settings, names_of(kernel), self._say)
         except DynamosError as error:
@@ -373,10 +419,11 @@ def run(settings: Config, world: World) -> int:
         DynamosError: the metrics' address cannot be had.
     """
     kernel = world.kmod.read()
+    watch = Watch(lambda: settings.policies) if settings.watch else None
     policies = read_policies(settings, names_of(kernel), world.say)
     with contextlib.ExitStack() as stack:
         stack.enter_context(status.only_daemon(settings.runtime_dir))
-        daemon = Daemon(settings, world, policies, kernel)
+        daemon = Daemon(settings, world, policies, kernel, watch)
         server = WebServer(settings.metrics_address, daemon.page.text, lambda: daemon.ready)
         stack.callback(server.close)
         world.say(f"metrics on port {server.port}")

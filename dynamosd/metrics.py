@@ -25,11 +25,13 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from dynamosd import __version__
 from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
 from dynamosd.policy.definition import Mode
+from dynamosd.signals import SIGNAL_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dynamosd.model import Decision, KernelState, ProbeCost, Sample, Signals, SwitchResult
+    from dynamosd.orders import Pause
     from dynamosd.policy.definition import Policy
 
 Labels = tuple[str, ...]
@@ -48,7 +50,7 @@ class Definition:
 
 
 _COUNTERS = ("subsystem", "function", "edition")
-_SIGNAL = ("signal", "function")
+_SIGNAL = SIGNAL_KEYS
 
 DEFINITIONS = (
     Definition("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
@@ -125,7 +127,7 @@ DEFINITIONS = (
         "dynamos_switches_total",
         "counter",
         ("subsystem", "from", "to", "trigger", "result"),
-        "Switches; trigger: policy, exit (ours), manual, tripwire, lease (others'); "
+        "Switches; trigger: policy, exit, advice (ours), manual, tripwire, lease (others'); "
         "result: ok, refused, failed.",
     ),
     Definition(
@@ -156,7 +158,8 @@ DEFINITIONS = (
         "dynamos_signal",
         "gauge",
         _SIGNAL,
-        "A windowed measurement as the policies see it; absent while there is no data.",
+        "A windowed measurement as the policies see it, without edition that of all; absent while "
+        "there is no data.",
     ),
     Definition(
         "dynamos_signal_trusted",
@@ -183,6 +186,24 @@ DEFINITIONS = (
         ("policy", "phase"),
         "1 for the phase that the policy is in: paused, frozen, cooldown, quarantined, untrusted, "
         "no_data, active, pending, inactive.",
+    ),
+    Definition(
+        "dynamos_policy_paused",
+        "gauge",
+        ("policy",),
+        "Whether a person has paused the policy (dynamosctl pause).",
+    ),
+    Definition(
+        "dynamos_policy_pause_end_timestamp_seconds",
+        "gauge",
+        ("policy",),
+        "When that pause is over, Unix time; absent if it lasts until somebody ends it.",
+    ),
+    Definition(
+        "dynamos_policy_open_advice",
+        "gauge",
+        ("policy",),
+        "Advice of the policy that is neither accepted nor muted; only of policies in mode advise.",
     ),
     Definition(
         "dynamos_switches_suppressed_total",
@@ -244,6 +265,12 @@ DEFINITIONS = (
     Definition("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
     Definition(
         "dynamos_recording_errors_total", "counter", (), "Times a recording could not be written."
+    ),
+    Definition(
+        "dynamos_orders_errors_total",
+        "counter",
+        (),
+        "Times pauses and muted advice could not be kept, or read.",
     ),
     Definition(
         "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
@@ -402,6 +429,24 @@ def policy_values(policies: Iterable[Policy], decisions: Mapping[str, Decision])
         "dynamos_policy_mode": modes,
         "dynamos_policy_rule_state": rules,
         "dynamos_policy_phase": phases,
+    }
+
+
+def pause_values(policies: Iterable[Policy], pause_of: Callable[[Policy], Pause | None]) -> Values:
+    """Give which policies a person has paused, and until when."""
+    pauses = {(each.name,): pause_of(each) for each in policies}
+    return {
+        "dynamos_policy_paused": {name: float(each is not None) for name, each in pauses.items()},
+        "dynamos_policy_pause_end_timestamp_seconds": {
+            name: each.until for name, each in pauses.items() if each and each.until is not None
+        },
+    }
+
+
+def advice_values(open_advice: Mapping[str, int]) -> Values:
+    """Give how much open advice there is, by policy."""
+    return {
+        "dynamos_policy_open_advice": {(name,): float(n) for name, n in open_advice.items()},
     }
 
 

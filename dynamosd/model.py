@@ -161,12 +161,16 @@ class Signal:
     reason: str = ""
 
 
+SignalKey = tuple[str, str, str]
+"""Signal name, function and edition; the edition is "" for all of them together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """All signals at one time, keyed by signal name and function: ("calls_rate", "pipe_write")."""
+    """All signals at one time: ``values["calls_rate", "pipe_write", "original"]``."""
 
     time: float
-    values: Mapping[tuple[str, str], Signal]
+    values: Mapping[SignalKey, Signal]
 
 
 class RuleState(enum.StrEnum):
@@ -288,7 +292,7 @@ class LeaseTerms:
     ttl_seconds: float
 
 
-OUR_TRIGGERS = frozenset({"policy", "exit"})
+OUR_TRIGGERS = frozenset({"policy", "exit", "advice"})
 """The triggers of switches that the daemon makes, and measures."""
 
 
@@ -296,8 +300,9 @@ OUR_TRIGGERS = frozenset({"policy", "exit"})
 class SwitchResult:
     """What became of a switch, confirmed by reading back.
 
-    ``trigger`` is "policy" or "exit" for a switch of ours, "manual", "tripwire" or "lease" for one
-    that others made; ``result`` is "ok", "refused" or "failed".
+    ``trigger`` is "policy", "exit" or (an advice that a person accepted) "advice" for a switch of
+    ours, "manual", "tripwire" or "lease" for one that others made; ``result`` is "ok", "refused" or
+    "failed".
     ``mode`` is "" when it was the module's to choose and nothing came of it. ``partial``: the
     target gets a part of the new calls only (yet). ``changed``: it was not so before.
     """

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynamosd import files
 from dynamosd.errors import DynamosError, Refused
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def _take(lock: int) -> None:
 
 def write(folder: Path, status: Mapping[str, Any]) -> None:
     """Replace the status at once. Raises `OSError`, e.g. when the disk is full."""
-    new = folder / f".{_STATUS}.{os.getpid()}"
-    new.write_text(json.dumps(status) + "\n", encoding="utf-8")
-    new.replace(folder / _STATUS)
+    files.replace(folder / _STATUS, json.dumps(status) + "\n")
 
 
 def remove(folder: Path) -> None:
@@ -103,5 +102,7 @@ def enforcing(status: Mapping[str, Any] | None, subsystem: str) -> list[str]:
     return [
         policy["name"]
         for policy in policies
-        if policy.get("subsystem") == subsystem and policy.get("mode") == "enforce"
+        if policy.get("subsystem") == subsystem
+        and policy.get("mode") == "enforce"
+        and not policy.get("paused")
     ]

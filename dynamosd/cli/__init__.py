@@ -91,6 +91,38 @@ examples:
 """
 
 
+PAUSE_HELP = """\
+A policy that is paused measures and decides, and makes no switch, not even the
+one that its onExit asks for. It still leaves an edition that is put in
+quarantine. A reload or a restart of the daemon does not end a pause. With
+neither POLICY nor --subsystem, all policies are paused.
+
+examples:
+  dynamosctl pause readahead --for 30m --reason "disk is being replaced"
+  dynamosctl pause --subsystem readahead
+  dynamosctl resume readahead
+"""
+
+RESUME_HELP = """\
+With neither POLICY nor --subsystem, all pauses end.
+
+examples:
+  dynamosctl resume readahead
+  dynamosctl resume
+"""
+
+ADVICE_HELP = """\
+A policy in mode advise that would switch gives an advice. Its id is the same
+each time that the same rule wants the same switch. To accept it is to switch by
+hand: once, and for good. The policy then may advise the way back.
+
+examples:
+  dynamosctl advice list
+  dynamosctl advice accept k3vq7a2m
+  dynamosctl advice mute k3vq7a2m --for 7d
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -122,6 +154,8 @@ def _parser() -> _Parser:
     _add_replay(commands)
     _add_explain(commands)
     _add_reload(commands)
+    _add_pause(commands)
+    _add_advice(commands)
     _add_edition(commands)
     _add_doctor(commands)
     return parser
@@ -280,18 +314,72 @@ def _add_reload(commands: _Commands[_Parser]) -> None:
 
         return reload_policies(args, kmod)
 
-    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
-
     text = "have the daemon read its policies again, all or nothing"
     parser = _add(commands, "reload", text, reload)
+    _add_timeout(parser)
+    _add_runtime_dir(parser)
+
+
+def _add_timeout(parser: _Parser) -> None:
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
     parser.add_argument(
         "--timeout",
         metavar="TIME",
         type=arguments.duration,
         default="30s",
-        help="how long to wait for its answer (%(default)s)",
+        help="how long to wait for the daemon's answer (%(default)s)",
     )
-    _add_runtime_dir(parser)
+
+
+def _add_for(parser: _Parser, text: str) -> None:
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    parser.add_argument("--for", dest="for_", metavar="TIME", type=arguments.stretch, help=text)
+
+
+def _add_pause(commands: _Commands[_Parser]) -> None:
+    from dynamosd.cli import request  # noqa: PLC0415 - see the top
+
+    text = "have policies make no switch"
+    pause = _add(commands, "pause", text, request.pause, PAUSE_HELP)
+    resume = _add(commands, "resume", "end a pause", request.resume, RESUME_HELP)
+    for parser in (pause, resume):
+        parser.add_argument("policy", metavar="POLICY", nargs="?", help="a policy's name")
+        parser.add_argument("--subsystem", metavar="NAME", help="all policies of a subsystem")
+    _add_for(pause, "for how long, such as 30m; otherwise until resume")
+    pause.add_argument("--reason", metavar="TEXT", default="", help="shown wherever the pause is")
+    for parser in (pause, resume):
+        _add_timeout(parser)
+        _add_runtime_dir(parser)
+
+
+def _add_advice(commands: _Commands[_Parser]) -> None:
+    from dynamosd.cli import request  # noqa: PLC0415 - see the top
+
+    text = "what policies in mode advise would do: list, accept, mute"
+    parser = commands.add_parser(
+        "advice",
+        help=text,
+        description=text,
+        epilog=f"{ADVICE_HELP}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    listed = _add(below, "list", "advice that is open or has been accepted", request.show_advice)
+    listed.add_argument(
+        "--all", action="store_true", help="also what is muted, or does not hold any more"
+    )
+    _add_runtime_dir(listed)
+    accept = _add(below, "accept", "make the switch, once", request.accept, ADVICE_HELP)
+    mute = _add(below, "mute", "do not tell of it any more", request.mute, ADVICE_HELP)
+    unmute = _add(below, "unmute", "tell of it again", request.unmute)
+    for each in (accept, mute, unmute):
+        each.add_argument("id", metavar="ID", help="as advice list shows it")
+    _add_for(mute, "for how long, such as 7d; otherwise for good")
+    for each in (accept, mute, unmute):
+        _add_timeout(each)
+        _add_runtime_dir(each)
 
 
 def _add_edition(commands: _Commands[_Parser]) -> None:

@@ -37,6 +37,14 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def stretch(text: str) -> float:
+    """Give the seconds of a time that something is to last."""
+    seconds = duration(text)
+    if seconds <= 0.0:
+        raise argparse.ArgumentTypeError(f'"{text}" is no time')
+    return seconds
+
+
 def timeout(text: str) -> float:
     """Give the seconds of a timeout such as ``500ms``."""
     seconds = duration(text)

@@ -86,10 +86,15 @@ def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
     if "reason" not in policy:
         print_note("has not been evaluated yet")
         return
-    current = policy["current"] if policy["action"] == "stay" else policy["target"]
+    switched = policy["action"] == "switch" and policy["mode"] == "enforce"
+    current = policy["target"] if switched else policy["current"]
     phase, target = policy["phase"], policy["target"]
     print_note(f"{current} is active; the policy is {phase}, and wants {target}")
     print_note(f"because {policy['reason']}")
+    if policy.get("paused"):
+        print_note(policy["paused"])
+    if policy.get("advice"):
+        print_note(f"that is advice {policy['advice']}: dynamosctl advice accept or mute")
     if policy["suppressed"]:
         print_note(f"another edition is not switched to: {policy['suppressed']}")
     if policy["trouble"]:
@@ -133,7 +138,8 @@ def _values(comparison: Comparison) -> str:
 def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, object]:
     keys = ("name", "file", "subsystem", "mode", "trouble", "phase", "suppressed", "current")
     shown: dict[str, object] = {key: policy.get(key) for key in keys}
-    shown |= {key: policy.get(key) for key in ("action", "target", "rule", "reason")}
+    more = ("action", "target", "rule", "reason", "paused", "advice")
+    shown |= {key: policy.get(key) for key in more}
     shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
     # A policy that has not been evaluated yet has neither.
     rules = policy.get("definition", {}).get("rules", [])

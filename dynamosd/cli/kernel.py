@@ -111,6 +111,10 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
             print_note(f"{policy['name']}: {policy['reason']}")
         if policy.get("phase") not in {None, *_ORDINARY}:
             print_note(f"{policy['name']} is {policy['phase']}: dynamosctl explain")
+        if policy.get("paused"):
+            print_note(policy["paused"])
+        if policy.get("advice"):
+            print_note(f"advice {policy['advice']}: dynamosctl advice list")
         if policy.get("trouble"):
             print_note(f"{policy['name']}: {policy['trouble']}")
 

@@ -73,6 +73,8 @@ class Situation:
         wall: seconds of the Unix epoch; only `Rule.hours` look at it.
         quarantined: the editions that may not be used, and why.
         paused: why the policy may not switch now, whatever it wants; "" if it may.
+        suspended: why a person has it make no switch, but the way out of an edition in quarantine;
+            "" if nobody has.
     """
 
     current: str
@@ -80,6 +82,7 @@ class Situation:
     wall: float = 0.0
     quarantined: Mapping[str, str] = field(default_factory=dict)
     paused: str = ""
+    suspended: str = ""
 
 
 @dataclass(slots=True)
@@ -371,6 +374,8 @@ class _Limiter:
         if situation.current in situation.quarantined:
             # The way out of an edition that may not be used is open at all times.
             return None
+        if situation.suspended:
+            return Suppression.PAUSED, situation.suspended
         return self._limit(situation.now)
 
     def _limit(self, now: float) -> tuple[Suppression, str] | None:
@@ -390,7 +395,7 @@ class _Limiter:
 
     def phase(self, situation: Situation) -> PolicyPhase | None:
         """Say where the policy stands, if limits have something to do with it."""
-        if situation.paused:
+        if situation.paused or situation.suspended:
             return PolicyPhase.PAUSED
         if self.frozen_until is not None:
             return PolicyPhase.FROZEN

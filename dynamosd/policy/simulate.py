@@ -21,7 +21,7 @@ class Moment:
     signals: Signals
     wall: float = 0.0
     quarantined: Mapping[str, str] = field(default_factory=dict)
-    paused: str = ""
+    suspended: str = ""
 
 
 def simulate(
@@ -35,7 +35,9 @@ def simulate(
         now = moment.signals.time
         if state is None:
             state = adopt(enforced, current, now)
-        situation = Situation(current, now, moment.wall, moment.quarantined, moment.paused)
+        situation = Situation(
+            current, now, moment.wall, moment.quarantined, suspended=moment.suspended
+        )
         decision, state = evaluate(enforced, moment.signals, state, situation)
         if decision.action is Action.SWITCH:
             current = decision.target

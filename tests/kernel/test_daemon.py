@@ -76,17 +76,21 @@ class Daemon:
         self.runtime = folder / "run"
         self.journal = folder / "journal.jsonl"
         self.log = folder / "log"
+        self.write_policies()
+        command = ["dynamosd", "run", "--config", str(self.config)]
+        command += ["--journal", str(self.journal), "--runtime-dir", str(self.runtime)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        wait_until(self._is_ready, "dynamosd is ready", 4 * guest.PATIENCE)
+
+    def write_policies(self) -> None:
+        """Give it the shipped ones, with a grace that a test can wait for."""
         shutil.copytree(POLICIES, self.config)
         policy = self.config / "readahead.yaml"
         loss = f"onDaemonLoss: {{action: baseline, grace: {GRACE}}}"
         policy.write_text(
             policy.read_text().replace("mode: enforce\n", f"mode: enforce\n  {loss}\n")
         )
-        command = ["dynamosd", "run", "--config", str(self.config)]
-        command += ["--journal", str(self.journal), "--runtime-dir", str(self.runtime)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log)
-        wait_until(self._is_ready, "dynamosd is ready", 4 * guest.PATIENCE)
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()

@@ -190,6 +190,14 @@ def test_hangup_with_a_broken_file_and_then_a_good_one(running: Running) -> None
         assert process.poll() is None
 
 
+def test_watch_reads_what_has_changed(running: Running) -> None:
+    running.arguments.append("--watch")
+    with running.daemon() as process:
+        write_policy(running.config, mode="observe")
+        wait_for(lambda: "policies read again: storm" in running.said(), "the new policy")
+        assert process.poll() is None
+
+
 def test_lines_have_no_time_in_the_systemd_journal(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -736,7 +736,9 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "6 refused by a safety rule" in shown
 
 
-@pytest.mark.parametrize("command", ["switch", "edition set", "edition quarantine"])
+@pytest.mark.parametrize(
+    "command", ["switch", "edition set", "edition quarantine", "pause", "resume"]
+)
 def test_help_has_examples_that_fit_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

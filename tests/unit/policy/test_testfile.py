@@ -232,6 +232,22 @@ def test_trust_gaps_quarantine_and_the_hour(folder: Path) -> None:
     assert lines(folder, test) == []
 
 
+def test_pause(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE.replace("for: 2s", "for: 0s")))
+    test = """\
+- name: paused
+  series: [{signal: 'calls_rate("pipe_write")', values: 200x9}]
+  paused: [{to: 3s}, {from: 5s, to: 6s}]
+  quarantined: [{edition: batched, from: 5s, to: 6s}]
+  switches: [{at: 3s, to: batched}, {at: 5s, to: original}, {at: 6s, to: batched}]
+  expect:
+    - {at: 2s, active: original, phase: paused, suppressed: paused, rules: {storm: active}}
+    - {at: 4s, phase: active}
+    - {at: 5s, active: original, phase: paused}
+"""
+    assert lines(folder, test) == []
+
+
 def test_advising_policies_are_played_as_if_they_enforced(folder: Path) -> None:
     (folder / "policy.yaml").write_text(text_of(RULE, "mode: observe\n"))
     assert (

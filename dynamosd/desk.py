@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Does what dynamosctl asks of the daemon: pause, resume, and what is to become of advice.
+
+Everything it does or refuses is in the journal, with who asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynamosd.advice import Advice, AdviceBook, AdviceState, advice_json
+from dynamosd.clock import Clock
+from dynamosd.control import Controller
+from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
+from dynamosd.journal import Journal, rfc3339
+from dynamosd.model import Signals
+from dynamosd.orders import Mute, Orders, Pause, Person
+from dynamosd.policy.problems import did_you_mean
+from dynamosd.requests import Inbox, Json, Request, refusal
+
+MAX_REASON = 200
+MAX_SECONDS = 366 * 86400.0
+MAX_ORDERS = 1000
+"""So many pauses, and so many muted advices, are kept."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """Serves requests. ``say`` shows a line to the operator."""
+
+    inbox: Inbox
+    controller: Controller
+    orders: Orders
+    advice: AdviceBook
+    journal: Journal
+    clock: Clock
+    say: Callable[[str], None]
+    _waiting: list[Request] = field(default_factory=list)
+
+    def end_what_is_over(self) -> None:
+        """End pauses and mutes whose time has come."""
+        pauses, mutes = self.orders.drop_old(self.clock.wall())
+        for pause in pauses:
+            self._tell_of_end(pause, "its time is over", None)
+        for mute in mutes:
+            self._record_mute("unmute", mute, None)
+
+    def serve(self) -> None:
+        """Answer the requests that have come, before the policies are evaluated.
+
+        Those that need to know what the policies say now wait for `serve_accepts`.
+        """
+        for request in self.inbox.take():
+            if request.said.get("command") == "accept":
+                self._waiting.append(request)
+            else:
+                self._answer(request, None)
+
+    def serve_accepts(self, signals: Signals | None) -> None:
+        """Answer the rest of them; ``signals`` is None while the module is gone."""
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._answer(request, signals)
+
+    def _answer(self, request: Request, signals: Signals | None) -> None:
+        try:
+            answer = self._do(request.said, Person(request.uid, _login(request.said)), signals)
+        except DynamosError as error:
+            answer = refusal(error)
+        self.inbox.answer(request, answer)
+
+    def _do(self, said: Json, by: Person, signals: Signals | None) -> Json:
+        match said.get("command"):
+            case "pause":
+                return self._pause(said, by)
+            case "resume":
+                return self._resume(said, by)
+            case "accept":
+                return self._accept(self._find(said), signals, by)
+            case "mute":
+                return self._mute(self._find(said), _seconds(said), by)
+            case "unmute":
+                return self._unmute(_text(said, "id"), by)
+        raise InvalidInput("the daemon does not know this request", hint="it is an older one")
+
+    # ------------------------------------------------------------------------- pause, resume
+
+    def _pause(self, said: Json, by: Person) -> Json:
+        policy, subsystem = self._scope(said)
+        now, seconds = self.clock.wall(), _seconds(said)
+        until = None if seconds is None else now + seconds
+        pause = Pause(policy, subsystem, now, until, _line(_text(said, "reason")), by)
+        if pause.scope not in self.orders.pauses and len(self.orders.pauses) >= MAX_ORDERS:
+            raise Refused(f"there are {MAX_ORDERS} pauses already")
+        self.orders.pauses[pause.scope] = pause
+        trouble = self.orders.save()
+        self.say(str(pause))
+        self._record_pause("pause", pause, by, reason=pause.reason)
+        return {
+            "about": pause.about,
+            "until": None if until is None else rfc3339(until),
+            "policies": [each.name for each in self.controller.policies if pause.covers(each)],
+            "warning": trouble,
+        }
+
+    def _resume(self, said: Json, by: Person) -> Json:
+        policy, subsystem = _text(said, "policy"), _text(said, "subsystem")
+        scope = (policy, subsystem)
+        found = [each for each in self.orders.pauses.values() if scope in {each.scope, ("", "")}]
+        if not found:
+            # A pause may be about a policy that is gone; without one, the name may be a slip.
+            self._scope(said)
+        for pause in found:
+            del self.orders.pauses[pause.scope]
+        trouble = self.orders.save() if found else ""
+        for pause in found:
+            self._tell_of_end(pause, f"ended by {by}", by)
+        concerned = Pause(policy, subsystem, 0.0, None, "", by)
+        policies = [each for each in self.controller.policies if concerned.covers(each)]
+        return {
+            "ended": [each.about for each in found],
+            "still": [
+                f"{each.name} stays paused: {why}"
+                for each in policies
+                if (why := self.orders.why_paused(each))
+            ],
+            "warning": trouble,
+        }
+
+    def _scope(self, said: Json) -> tuple[str, str]:
+        """Give what a pause is about, if there is such a policy or subsystem."""
+        policy, subsystem = _text(said, "policy"), _text(said, "subsystem")
+        policies = self.controller.policies
+        if policy:
+            _check_name(policy, (each.name for each in policies), "policy")
+        elif subsystem:
+            names = (each.subsystem for each in policies)
+            _check_name(subsystem, names, "policy for the subsystem")
+        return policy, "" if policy else subsystem
+
+    def _tell_of_end(self, pause: Pause, why: str, by: Person | None) -> None:
+        self.say(f"{pause.about} no longer paused: {why}")
+        self._record_pause("resume", pause, by)
+
+    def _record_pause(self, kind: str, pause: Pause, by: Person | None, **said: Any) -> None:  # noqa: ANN401 - JSON
+        self.journal.record(
+            kind,
+            policy=pause.policy,
+            subsystem=pause.subsystem,
+            until=None if pause.until is None else rfc3339(pause.until),
+            uid=by and by.uid,
+            login=by and by.login,
+            **said,
+        )
+        self.journal.forget(kind)
+
+    # -------------------------------------------------------------------------------- advice
+
+    def _find(self, said: Json) -> Advice:
+        which = _text(said, "id")
+        advice = self.advice.find(which)
+        if advice is None:
+            known = [each.id for each in self.advice.all()]
+            hint = did_you_mean(which, known) or "see: dynamosctl advice list --all"
+            raise InvalidInput(f'there is no advice "{which}"', hint=hint)
+        return advice
+
+    def _accept(self, advice: Advice, signals: Signals | None, by: Person) -> Json:
+        try:
+            if signals is None:
+                raise Unreachable("the kernel module is not loaded", hint="modprobe dynamos")
+            if advice.state is AdviceState.ACCEPTED:
+                raise Refused(f"advice {advice.id} has been accepted already")
+            if self.advice.given(advice.policy) != advice.id:
+                raise Refused(f"advice {advice.id} does not hold any more")
+            result = self.controller.accept(advice, signals, by)
+        except DynamosError as error:
+            self.advice.record(advice, "refused", by, error=error.message)
+            raise
+        self.advice.accept(advice, by)
+        return {
+            "advice": advice_json(advice),
+            "mode": result.mode,
+            "partial": result.partial,
+            "duration_seconds": round(result.duration_seconds, 6),
+        }
+
+    def _mute(self, advice: Advice, seconds: float | None, by: Person) -> Json:
+        if advice.id not in self.orders.mutes and len(self.orders.mutes) >= MAX_ORDERS:
+            raise Refused(f"there are {MAX_ORDERS} muted advices already")
+        now = self.clock.wall()
+        until = None if seconds is None else now + seconds
+        mute = Mute(
+            advice.id,
+            advice.policy,
+            advice.subsystem,
+            advice.origin,
+            advice.target,
+            advice.rule,
+            now,
+            until,
+            by,
+        )
+        self.orders.mutes[advice.id] = mute
+        trouble = self.orders.save()
+        self._record_mute("mute", mute, by)
+        until_text = None if until is None else rfc3339(until)
+        return {"id": advice.id, "until": until_text, "warning": trouble}
+
+    def _unmute(self, which: str, by: Person) -> Json:
+        mute = self.orders.mutes.pop(which, None)
+        if mute is None:
+            hint = did_you_mean(which, self.orders.mutes) or "see: dynamosctl advice list --all"
+            raise InvalidInput(f'advice "{which}" is not muted', hint=hint)
+        trouble = self.orders.save()
+        self._record_mute("unmute", mute, by)
+        return {"id": which, "until": None, "warning": trouble}
+
+    def _record_mute(self, kind: str, mute: Mute, by: Person | None) -> None:
+        until = None if mute.until is None else rfc3339(mute.until)
+        self.journal.record(
+            kind,
+            id=mute.id,
+            policy=mute.policy,
+            until=until,
+            uid=by and by.uid,
+            login=by and by.login,
+        )
+        self.journal.forget(kind)
+
+
+# ------------------------------------------------------------------------ what requests say
+
+
+def _check_name(name: str, known: Iterable[str], what: str) -> None:
+    names = sorted(set(known))
+    if name not in names:
+        hint = did_you_mean(name, names) or f"there are {', '.join(names) or 'none'}"
+        raise InvalidInput(f'there is no {what} "{name}"', hint=hint)
+
+
+def _text(said: Json, key: str) -> str:
+    value = said.get(key) or ""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{key} is not text")
+    return value
+
+
+def _login(said: Json) -> int | None:
+    value = said.get("login")
+    return value if isinstance(value, int) else None
+
+
+def _seconds(said: Json) -> float | None:
+    value = said.get("for")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0.0 < value <= MAX_SECONDS:
+        raise InvalidInput("the time is between 1ms and 1y")
+    return float(value)
+
+
+def _line(reason: str) -> str:
+    """Give a reason as one line that no terminal stumbles over."""
+    text = " ".join("".join(each if each.isprintable() else " " for each in reason).split())
+    if len(text) > MAX_REASON:
+        raise InvalidInput(f"a reason has at most {MAX_REASON} characters")
+    return text
