@@ -191,7 +191,7 @@ def compile_number(text: str) -> Condition:
         ConditionError: with everything that is wrong with it.
     """
     program = _check(text)
-    if program.return_type() not in {cel.Type.DOUBLE, cel.Type.INT}:
+    if program.return_type() not in (cel.Type.DOUBLE, cel.Type.INT):
         kind = program.return_type().name().lower()
         message = f"an objective must be a number, this is a {kind}"
         hint = "e.g. condition ? 1.0 : 0.0" if kind == "bool" else ""

@@ -46,6 +46,8 @@ MIN_SAMPLES_FOR_STRAYS = 4
 TRIAL_SWITCHES = 2
 """What a trial may cost: the way there and the way back."""
 
+_LOAD_ENDED, _OTHER_WORKLOAD = "the load ended", "the workload is another one"
+
 _ROUNDING_SECONDS = 1e-6
 
 
@@ -145,8 +147,8 @@ class Learning:
         due: nothing is measured before.
         began, ended: when the last round did.
         rounds, trials: how many have begun, ever.
-        owed: no round was completed since all was forgotten, or at all.
-        forgot: why all was forgotten, until the next round.
+        owed: no round has come to a verdict on all editions, or not since all was forgotten.
+        forgot: why all was forgotten, until the next round is over.
         strays: so many values in a row were not as they used to be.
         workload: what ``retry_on`` says the evidence is about; ``other_since``: since when it says
             otherwise.
@@ -232,8 +234,10 @@ def prefer(objective: Objective, readings: Readings, learning: Learning, place: 
     value = _number(measured)
     if activity is not None and activity.result is False:
         learning = _idle(objective, learning, now)
-        waits = "" if learning.forgot else ", what is in use stays for now"
-        return wish(_as_it_is(objective, learning, place), learning, f"no load{waits}")
+        if learning.forgot == _LOAD_ENDED:
+            return wish(place.baseline, learning, "no load")
+        edition = _where_it_is(objective, learning, place)
+        return wish(edition, learning, "no load, what is in use stays for now")
     lack = (activity.lack if activity else None) or measured.lack
     if value is None or lack is not None:
         lack = lack or Lack.NO_DATA
@@ -285,9 +289,9 @@ def _idle(objective: Objective, learning: Learning, now: float) -> Learning:
     """There is no load. After the time of a trial the next one counts as another workload."""
     since = now if learning.idle_since is None else learning.idle_since
     learning = replace(learning, idle_since=since, due=now + objective.settle_seconds)
-    if _is_over(now - since, objective.trial_seconds) and not learning.forgot:
-        return replace(_forget(learning, "the load ended", now), workload=None)
-    return learning
+    if not _is_over(now - since, objective.trial_seconds):
+        return learning
+    return replace(_forget(learning, _LOAD_ENDED, now), workload=None)
 
 
 def _watch_workload(
@@ -304,7 +308,7 @@ def _watch_workload(
     learning = replace(learning, other_since=since, due=now + objective.settle_seconds)
     if not _is_over(now - since, objective.settle_seconds):
         return learning
-    learning = _forget(learning, "the workload is another one", now)
+    learning = _forget(learning, _OTHER_WORKLOAD, now)
     return replace(learning, workload=answer, other_since=None, due=now)
 
 
@@ -319,7 +323,7 @@ def _measure(objective: Objective, learning: Learning, value: float, place: Plac
     if not learning.queue and objective.retry_on is None and _is_stray(evidence, value):
         if learning.strays + 1 < STRAYS:
             return replace(learning, strays=learning.strays + 1)
-        return _forget(learning, "the workload is another one", now)
+        return _forget(learning, _OTHER_WORKLOAD, now)
     found = evidence.add(value, now, objective.every_seconds)
     return replace(learning, evidence={**learning.evidence, current: found}, strays=0)
 
@@ -356,7 +360,7 @@ def _go_on(objective: Objective, learning: Learning, place: Place) -> Learning:
     now = place.now
     if learning.queue and learning.queue[0] == place.current:
         if learning.started is None:
-            learning = replace(learning, started=now, trials=learning.trials + 1)
+            learning = _begin_trial(learning, place)
         began = now if learning.started is None else learning.started
         if not _is_over(now - began, objective.trial_seconds):
             return learning
@@ -366,6 +370,13 @@ def _go_on(objective: Objective, learning: Learning, place: Place) -> Learning:
     if learning.queue and not _has_room(place):
         return _end(objective, replace(learning, queue=()), place)
     return learning
+
+
+def _begin_trial(learning: Learning, place: Place) -> Learning:
+    """Begin a trial with nothing known of the edition: it may have become another one's match."""
+    evidence = {name: each for name, each in learning.evidence.items() if name != place.current}
+    trials = learning.trials + 1
+    return replace(learning, started=place.now, trials=trials, evidence=evidence)
 
 
 def _is_due(objective: Objective, learning: Learning, place: Place) -> bool:
@@ -382,33 +393,30 @@ def _has_room(place: Place) -> bool:
 
 
 def _begin(objective: Objective, learning: Learning, place: Place) -> Learning:
-    """Line the editions up: the baseline, then the others in an order that the seed gives.
-
-    What is known of the one in use is new enough.
-    """
+    """Line the editions up: the one in use, then the others in an order that the seed gives."""
     number = learning.rounds + 1
 
     def lot(edition: str) -> bytes:
-        if edition == place.baseline:
+        if edition == place.current:
             return b""
         return hashlib.sha256(f"{objective.seed} {number} {edition}".encode()).digest()
 
-    known = learning.evidence.get(place.current, _NOTHING).margin is not None
-    queue = [
-        each
-        for each in sorted(objective.editions, key=lot)
-        if each not in place.quarantined and not (known and each == place.current)
-    ]
-    if not [each for each in queue if each != place.current]:
+    usable = [each for each in objective.editions if each not in place.quarantined]
+    if not set(usable) - {place.current}:
         return learning
-    return replace(
-        learning, queue=tuple(queue), started=None, began=place.now, rounds=number, forgot=""
-    )
+    queue = tuple(sorted(usable, key=lot))
+    return replace(learning, queue=queue, started=None, began=place.now, rounds=number)
 
 
 def _end(objective: Objective, learning: Learning, place: Place) -> Learning:
-    best = _best(objective, learning, place)
-    return replace(learning, preferred=best, started=None, ended=place.now, owed=False)
+    """Prefer the best. When there was too little data for a verdict, another round is owed."""
+    best, known = _best(objective, learning, place), learning.evidence
+    owed = any(
+        known.get(each, _NOTHING).margin is None
+        for each in objective.editions
+        if each not in place.quarantined
+    )
+    return replace(learning, preferred=best, started=None, ended=place.now, owed=owed, forgot="")
 
 
 def _best(objective: Objective, learning: Learning, place: Place) -> str:
@@ -461,10 +469,6 @@ def _where_it_is(objective: Objective, learning: Learning, place: Place) -> str:
     return learning.preferred or place.baseline
 
 
-def _as_it_is(objective: Objective, learning: Learning, place: Place) -> str:
-    return place.baseline if learning.forgot else _where_it_is(objective, learning, place)
-
-
 def _is_over(elapsed: float, seconds: float) -> bool:
     return elapsed >= seconds - _ROUNDING_SECONDS
 
@@ -480,9 +484,11 @@ def _number(measured: Outcome) -> float | None:
 
 def _trial(objective: Objective, learning: Learning, now: float) -> str:
     edition, whole = learning.queue[0], format_duration(objective.trial_seconds)
+    why = f"{learning.forgot}, " if learning.forgot else ""
     if learning.started is None:
-        return f"trial of {edition} for {whole}"
-    return f"trial of {edition}, {format_duration(max(0.0, now - learning.started))} of {whole}"
+        return f"{why}trial of {edition} for {whole}"
+    tried = format_duration(max(0.0, now - learning.started))
+    return f"{why}trial of {edition}, {tried} of {whole}"
 
 
 def _verdict(objective: Objective, learning: Learning, edition: str, place: Place) -> str:
