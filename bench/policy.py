@@ -20,6 +20,7 @@ from dynamosd.model import Action, Signal, Signals
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.evaluate import PolicyState, Situation, evaluate
 from dynamosd.policy.load import parse_policy
+from dynamosd.signals import ALL
 
 POLICIES = 500
 RULES = 5
@@ -104,7 +105,7 @@ def make_signals(policies: int, second: int, load: Load) -> Signals:
     return Signals(
         float(second),
         {
-            (name, f"f{number}"): Signal(value, reason="" if value is not None else "a gap")
+            (name, f"f{number}", ALL): Signal(value, reason="" if value is not None else "a gap")
             for number in range(policies)
             for name, value in zip(names, load(number, second), strict=True)
         },

@@ -40,7 +40,7 @@ from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.recording import Recorder
-from dynamosd.signals import SignalWindow
+from dynamosd.signals import SIGNAL_KEYS, SignalWindow
 from dynamosd.switcher import Switcher
 from dynamosd.web import WebServer
 
@@ -308,8 +308,8 @@ class Daemon:
             "policies": self._controller.status(),
             "last_switches": self._controller.last_switches,
             "signals": [
-                {"signal": name, "function": function, **dataclasses.asdict(each)}
-                for (name, function), each in found.items()
+                {**dict(zip(SIGNAL_KEYS, key, strict=True)), **dataclasses.asdict(each)}
+                for key, each in found.items()
             ],
         }
 

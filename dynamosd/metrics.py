@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from dynamosd import __version__
 from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
 from dynamosd.policy.definition import Mode
+from dynamosd.signals import SIGNAL_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,7 @@ class Definition:
 
 
 _COUNTERS = ("subsystem", "function", "edition")
-_SIGNAL = ("signal", "function")
+_SIGNAL = SIGNAL_KEYS
 
 DEFINITIONS = (
     Definition("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
@@ -156,7 +157,8 @@ DEFINITIONS = (
         "dynamos_signal",
         "gauge",
         _SIGNAL,
-        "A windowed measurement as the policies see it; absent while there is no data.",
+        "A windowed measurement as the policies see it, without edition that of all; absent while "
+        "there is no data.",
     ),
     Definition(
         "dynamos_signal_trusted",

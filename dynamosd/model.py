@@ -161,12 +161,16 @@ class Signal:
     reason: str = ""
 
 
+SignalKey = tuple[str, str, str]
+"""Signal name, function and edition; the edition is "" for all of them together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """All signals at one time, keyed by signal name and function: ("calls_rate", "pipe_write")."""
+    """All signals at one time: ``values["calls_rate", "pipe_write", "original"]``."""
 
     time: float
-    values: Mapping[tuple[str, str], Signal]
+    values: Mapping[SignalKey, Signal]
 
 
 class RuleState(enum.StrEnum):

@@ -30,8 +30,11 @@ from dynamosd.policy.objective import Evidence, Learning
 from dynamosd.policy.readings import Average
 
 FORMAT = "dynamos-recording"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".jsonl.zst"
+
+_WITHOUT_EDITIONS = 1
+"""The version whose signals were of all editions together; it is still read."""
 
 MAX_BYTES = 4 * 1024 * 1024
 KEEP = 8
@@ -242,8 +245,8 @@ def state_from_json(data: Json) -> PolicyState:
             for name, (state, since, recent) in data["rules"].items()
         },
         averages={
-            Input(signal, function, smooth): Average(value, time)
-            for signal, function, smooth, value, time in data["averages"]
+            Input(signal, function, edition, smooth): Average(value, time)
+            for signal, function, edition, smooth, value, time in data["averages"]
         },
         switches=tuple(data["switches"]),
         asked=None if data["asked"] is None else Asked(*data["asked"]),
@@ -316,11 +319,22 @@ def read_lines(path: Path) -> Iterator[Json]:
     header = next(lines, None)
     if header is None or header.get("format") != FORMAT:
         raise InvalidInput(f"{path} is not a recording")
-    if header.get("version") != VERSION:
-        message = f"{path} is a recording of version {header.get('version')}, not {VERSION}"
+    version = header.get("version")
+    if version not in {_WITHOUT_EDITIONS, VERSION}:
+        message = f"{path} is a recording of version {version}, not {VERSION}"
         raise InvalidInput(message, hint="use the dynamosctl that belongs to the daemon")
-    yield header
-    yield from lines
+    yield {**header, "version": VERSION}
+    yield from map(_with_editions, lines) if version == _WITHOUT_EDITIONS else lines
+
+
+def _with_editions(line: Json) -> Json:
+    """Give a line of a version 1 recording as one of version 2, or as it is if it is not one."""
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        states = [each["state"] for each in line["policies"] if "state" in each]
+        for rows in (line["signals"], *(each["averages"] for each in states)):
+            for row in rows:
+                row.insert(2, "")
+    return line
 
 
 def _read_file(path: Path) -> Iterator[Tick]:
@@ -377,8 +391,8 @@ def _decompress(file: BinaryIO) -> Iterator[bytes]:
 def _tick(line: Json) -> Tick:
     now, wall = float(line["now"]), float(line["wall"])
     values = {
-        (str(signal), str(function)): Signal(value, bool(trusted), str(reason))
-        for signal, function, value, trusted, reason in line["signals"]
+        (str(signal), str(function), str(edition)): Signal(value, bool(trusted), str(reason))
+        for signal, function, edition, value, trusted, reason in line["signals"]
     }
     entries = {str(entry["policy"]): _entry(entry) for entry in line["policies"]}
     return Tick(now, wall, Signals(now, values), entries)

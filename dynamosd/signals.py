@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dynamosd.model import Function, Sample, Signal, Signals
+from dynamosd.model import Function, FunctionSample, Sample, Signal, SignalKey, Signals
 
 CALLS_RATE = "calls_rate"
 IN_FLIGHT = "in_flight"
+CALLS_SHARE = "calls_share"
 SEQUENTIAL_SHARE = "sequential_share"
 
 SIGNALS: Mapping[str, str] = {
-    CALLS_RATE: "calls per second over the window, all editions together",
-    IN_FLIGHT: "threads executing the function now, all editions together",
+    CALLS_RATE: "calls per second over the window",
+    IN_FLIGHT: "threads executing the function now",
+    CALLS_SHARE: "share (0 to 1) of the function's calls in the window that the edition had",
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
 }
 """Every signal with its unit; conditions may use these names and no other."""
@@ -29,9 +31,32 @@ SIGNALS: Mapping[str, str] = {
 RANGES: Mapping[str, tuple[float, float]] = {
     CALLS_RATE: (0.0, math.inf),
     IN_FLIGHT: (0.0, math.inf),
+    CALLS_SHARE: (0.0, 1.0),
     SEQUENTIAL_SHARE: (0.0, 1.0),
 }
 """The least and the greatest value that each signal can have."""
+
+FUNCTION, EDITION = "function", "edition"
+"""What an argument of a signal may name."""
+
+_ALL_OR_ONE = ((FUNCTION,), (FUNCTION, EDITION))
+
+ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    CALLS_RATE: _ALL_OR_ONE,
+    IN_FLIGHT: _ALL_OR_ONE,
+    CALLS_SHARE: ((FUNCTION, EDITION),),
+    SEQUENTIAL_SHARE: _ALL_OR_ONE,
+}
+"""What the arguments of each signal name, for every number of them that it takes.
+
+Without an edition a signal is of all editions together.
+"""
+
+ALL = ""
+"""The edition in the key of a signal that is of all editions together."""
+
+SIGNAL_KEYS = ("signal", "function", "edition")
+"""What the parts of a signal's key are called where signals are shown."""
 
 MIN_CLASSIFIED = 20
 """Calls that must have been judged in the window before a share of them means anything."""
@@ -43,16 +68,45 @@ _GAP_WINDOWS = 3.0
 _FIRST_SAMPLE = "first sample: no rate yet"
 _NO_GATE = "no gate is installed"
 _NO_PROBE = "no probe figures"
+_NO_CALLS = "no calls in the window"
+
+_CALLS = "calls"
+"""The module's exact counter."""
+
+_PROBED: Mapping[str, Callable[[FunctionSample], int]] = {
+    "sequential": lambda figures: figures.sequential,
+    "classified": lambda figures: figures.classified,
+}
+"""The probes' counters."""
+
+Sums = Mapping[str, int]
+"""How much a counter of a function has grown, by edition; `ALL` is the sum."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """One sample, reduced to what a window needs. Functions without a gate have no calls."""
+    """One sample, reduced to what a window needs.
+
+    ``grown`` holds, by counter and function, how much it has grown. Functions without a gate have
+    no calls, and without figures of the probes nothing of theirs.
+    """
 
     time: float
-    calls: Mapping[str, int]
-    shares: Mapping[str, tuple[int, int]]
+    grown: Mapping[str, Mapping[str, Sums]]
     mismatches: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A counter of a function at both ends of a time."""
+
+    seconds: float
+    before: Sums
+    after: Sums
+
+    def grown(self, edition: str) -> int:
+        """Return by how much; an edition that has come in between began at nothing."""
+        return self.after.get(edition, 0) - self.before.get(edition, 0)
 
 
 class _Growth:
@@ -65,20 +119,26 @@ class _Growth:
 
     def __init__(self) -> None:
         self._last: dict[str, dict[str, int]] = {}
-        self._sums: dict[str, int] = {}
+        self._sums: dict[str, dict[str, int]] = {}
 
-    def add(self, owner: str, counters: Mapping[str, int]) -> int:
-        """Take the newest values of all of an owner's counters; return its growth so far."""
+    def add(self, owner: str, counters: Mapping[str, int]) -> Sums:
+        """Take the newest values of all of an owner's counters; return their growth so far.
+
+        Counters that have gone are among them, for they may come back.
+        """
         known = self._last.get(owner)
         if known is None:
             self._last[owner] = dict(counters)
-            self._sums[owner] = 0
-            return 0
+            self._sums[owner] = dict.fromkeys((ALL, *counters), 0)
+            return dict(self._sums[owner])
+        sums = self._sums[owner]
         for name, value in counters.items():
             before = known.get(name, 0)
-            self._sums[owner] += value - before if value >= before else value
+            step = value - before if value >= before else value
+            sums[name] = sums.get(name, 0) + step
+            sums[ALL] += step
             known[name] = value
-        return self._sums[owner]
+        return dict(sums)
 
     def forget_all_but(self, owners: Iterable[str]) -> None:
         """Drop the owners that are gone: if they return, their past is unknown again."""
@@ -111,17 +171,19 @@ class SignalWindow:
         self._check_continuity(sample.time)
         self._points.append(self._reduce(sample))
         self._drop_old(sample.time)
-        values: dict[tuple[str, str], Signal] = {}
+        values: dict[SignalKey, Signal] = {}
         for function in _functions(sample):
-            for name, signal in self._measure(function).items():
-                values[name, function.name] = signal
+            distrust = self._distrust(function.name)
+            for edition in (ALL, *function.counts):
+                for name, signal in self._measure(function, edition).items():
+                    values[name, function.name, edition] = (
+                        Signal(signal.value, trusted=False, reason=distrust) if distrust else signal
+                    )
         return Signals(sample.time, values)
 
     def _start_again(self, why: str) -> None:
         self._points: deque[_Point] = deque()
-        self._calls = _Growth()
-        self._sequential = _Growth()
-        self._classified = _Growth()
+        self._growth = {counter: _Growth() for counter in (_CALLS, *_PROBED)}
         self._no_rate_yet = why
 
     def _check_continuity(self, now: float) -> None:
@@ -134,55 +196,46 @@ class SignalWindow:
             self._start_again(f"no sample for {gap:.1f}s before this one: no rate yet")
 
     def _reduce(self, sample: Sample) -> _Point:
-        calls = {
-            function.name: self._calls.add(
-                function.name, {name: counts.calls for name, counts in function.counts.items()}
-            )
+        probed: dict[str, dict[str, FunctionSample]] = {}
+        for (_, function, edition), figures in sample.probes.items():
+            probed.setdefault(function, {})[edition] = figures
+        counters: dict[str, dict[str, dict[str, int]]] = {
+            counter: {
+                function: {edition: read(figures) for edition, figures in by_edition.items()}
+                for function, by_edition in probed.items()
+            }
+            for counter, read in _PROBED.items()
+        }
+        counters[_CALLS] = {
+            function.name: {name: counts.calls for name, counts in function.counts.items()}
             for function in _functions(sample)
             if _is_gated(function)
         }
-        self._calls.forget_all_but(calls)
         return _Point(
             time=sample.time,
-            calls=calls,
-            shares=self._reduce_probes(sample),
+            grown={name: self._grow(name, found) for name, found in counters.items()},
             mismatches={function: why for (_, function), why in sample.mismatches.items()},
         )
 
-    def _reduce_probes(self, sample: Sample) -> dict[str, tuple[int, int]]:
-        sequential: dict[str, dict[str, int]] = {}
-        classified: dict[str, dict[str, int]] = {}
-        for (_, function, edition), figures in sample.probes.items():
-            sequential.setdefault(function, {})[edition] = figures.sequential
-            classified.setdefault(function, {})[edition] = figures.classified
-        self._sequential.forget_all_but(sequential)
-        self._classified.forget_all_but(classified)
-        return {
-            function: (
-                self._sequential.add(function, sequential[function]),
-                self._classified.add(function, classified[function]),
-            )
-            for function in classified
-        }
+    def _grow(self, counter: str, found: Mapping[str, Mapping[str, int]]) -> Mapping[str, Sums]:
+        growth = self._growth[counter]
+        growth.forget_all_but(found)
+        return {function: growth.add(function, values) for function, values in found.items()}
 
     def _drop_old(self, now: float) -> None:
         """Keep one point at or before the window's start, so that all of the window is covered."""
         while len(self._points) > 1 and self._points[1].time <= now - self._window:
             self._points.popleft()
 
-    def _measure(self, function: Function) -> dict[str, Signal]:
-        distrust = self._distrust(function.name)
+    def _measure(self, function: Function, edition: str) -> dict[str, Signal]:
         measured = {
-            CALLS_RATE: self._calls_rate(function),
-            IN_FLIGHT: _in_flight(function),
-            SEQUENTIAL_SHARE: self._sequential_share(function.name),
+            CALLS_RATE: self._calls_rate(function, edition),
+            IN_FLIGHT: _in_flight(function, edition),
+            SEQUENTIAL_SHARE: self._sequential_share(function.name, edition),
         }
-        if not distrust:
-            return measured
-        return {
-            name: Signal(signal.value, trusted=False, reason=distrust)
-            for name, signal in measured.items()
-        }
+        if edition != ALL:
+            measured[CALLS_SHARE] = self._calls_share(function, edition)
+        return measured
 
     def _distrust(self, function: str) -> str:
         """Why the window holds figures that cannot be right, the newest reason; else ""."""
@@ -191,40 +244,52 @@ class SignalWindow:
                 return point.mismatches[function] or "probes and module disagree"
         return ""
 
-    def _calls_rate(self, function: Function) -> Signal:
+    def _calls_rate(self, function: Function, edition: str) -> Signal:
         if not _is_gated(function):
             return Signal(None, reason=_NO_GATE)
-        newest = self._points[-1]
-        oldest = self._oldest(lambda point: function.name in point.calls)
-        if oldest is newest:
+        span = self._span(_CALLS, function.name)
+        if span is None:
             return Signal(None, reason=self._why_no_rate())
-        grown = newest.calls[function.name] - oldest.calls[function.name]
-        return Signal(grown / (newest.time - oldest.time))
+        return Signal(span.grown(edition) / span.seconds)
 
-    def _sequential_share(self, function: str) -> Signal:
-        newest = self._points[-1]
-        if function not in newest.shares:
-            return Signal(None, reason=_NO_PROBE)
-        oldest = self._oldest(lambda point: function in point.shares)
-        if oldest is newest:
+    def _calls_share(self, function: Function, edition: str) -> Signal:
+        if not _is_gated(function):
+            return Signal(None, reason=_NO_GATE)
+        span = self._span(_CALLS, function.name)
+        if span is None:
             return Signal(None, reason=self._why_no_rate())
-        sequential = newest.shares[function][0] - oldest.shares[function][0]
-        classified = newest.shares[function][1] - oldest.shares[function][1]
+        calls = span.grown(ALL)
+        return Signal(span.grown(edition) / calls) if calls else Signal(None, reason=_NO_CALLS)
+
+    def _sequential_share(self, function: str, edition: str) -> Signal:
+        if function not in self._points[-1].grown["classified"]:
+            return Signal(None, reason=_NO_PROBE)
+        judged = self._span("classified", function)
+        followed = self._span("sequential", function)
+        if judged is None or followed is None:
+            return Signal(None, reason=self._why_no_rate())
+        classified = judged.grown(edition)
         if classified < MIN_CLASSIFIED:
             return Signal(
                 None, reason=f"{classified} calls judged in the window, {MIN_CLASSIFIED} needed"
             )
         # The two counters are not read at the same instant: the share may come out just above 1.
-        return Signal(min(1.0, sequential / classified))
+        return Signal(min(1.0, followed.grown(edition) / classified))
 
-    def _oldest(self, has: Callable[[_Point], bool]) -> _Point:
-        """Return the oldest point with no hole up to the newest: sums start anew after a hole."""
-        oldest = self._points[-1]
+    def _span(self, counter: str, function: str) -> _Span | None:
+        """Return how a counter has grown, from the oldest point with no hole up to the newest.
+
+        Sums start anew after a hole. None if there is no time in between.
+        """
+        newest = oldest = self._points[-1]
         for point in reversed(self._points):
-            if not has(point):
+            if function not in point.grown[counter]:
                 break
             oldest = point
-        return oldest
+        if oldest is newest:
+            return None
+        before, after = (point.grown[counter][function] for point in (oldest, newest))
+        return _Span(newest.time - oldest.time, before, after)
 
     def _why_no_rate(self) -> str:
         return self._no_rate_yet if len(self._points) == 1 else _FIRST_SAMPLE
@@ -239,7 +304,8 @@ def _is_gated(function: Function) -> bool:
     return function.backend != "none"
 
 
-def _in_flight(function: Function) -> Signal:
+def _in_flight(function: Function, edition: str) -> Signal:
     if not _is_gated(function):
         return Signal(None, reason=_NO_GATE)
-    return Signal(float(sum(counts.in_flight for counts in function.counts.values())))
+    counts = function.counts.values() if edition == ALL else (function.counts[edition],)
+    return Signal(float(sum(each.in_flight for each in counts)))

@@ -26,6 +26,7 @@ from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
 from dynamosd.policy.regions import always, follows
 from dynamosd.policy.schema import ObjectiveSpec
+from dynamosd.signals import EDITION, FUNCTION
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
 _BASELINE: Path = ("spec", "baseline")
@@ -248,7 +249,7 @@ class Checker:
             self._error(_SUBSYSTEM, f'no subsystem "{subsystem}"', "unknown-subsystem", hint)
         else:
             self._check_editions(subsystem, self.known[subsystem].editions | {ORIGINAL})
-            self._check_functions(subsystem, self.known[subsystem].functions)
+            self._check_references(subsystem, self.known[subsystem])
             self._check_modes(self.known[subsystem].modes)
 
     def _check_editions(self, subsystem: str, editions: frozenset[str]) -> None:
@@ -274,14 +275,19 @@ class Checker:
                 message = f'edition "{edition}" does not allow mode "{mode}"'
                 self._error(_SWITCH_MODE, message, "mode-not-allowed", _choices(allowed))
 
-    def _check_functions(self, subsystem: str, functions: frozenset[str]) -> None:
+    def _check_references(self, subsystem: str, names: SubsystemNames) -> None:
+        """Check the functions and editions that conditions name."""
+        known = {
+            FUNCTION: (names.functions, "unknown-function"),
+            EDITION: (names.editions | {ORIGINAL}, "unknown-edition"),
+        }
         for path, condition in self.conditions.items():
             for reference in condition.references:
-                if reference.function not in functions:
+                there, code = known.get(reference.kind, (frozenset({reference.name}), ""))
+                if reference.name not in there:
                     place, outside = self._place_in(path, reference.line, reference.column)
-                    message = f'subsystem "{subsystem}" has no function "{reference.function}"'
-                    hint = did_you_mean(reference.function, functions) or _choices(functions)
-                    code = "unknown-function"
+                    message = f'subsystem "{subsystem}" has no {reference.kind} "{reference.name}"'
+                    hint = did_you_mean(reference.name, there) or _choices(there)
                     self._add(place, Severity.ERROR, message + outside, code, hint)
 
     def _error(self, path: Path, message: str, code: str, hint: str = "") -> None:

@@ -20,13 +20,14 @@ from typing import NamedTuple
 from cel_expr_python import cel
 
 from dynamosd.errors import InvalidInput
-from dynamosd.model import Signals
+from dynamosd.model import SignalKey, Signals
 from dynamosd.policy import syntax
+from dynamosd.policy.arguments import BadArgument, example, read_of, usage
 from dynamosd.policy.durations import format_duration, parse_duration
 from dynamosd.policy.expression import MISSING, Input, Program, Undecided, Unsupported, build
 from dynamosd.policy.problems import did_you_mean
 from dynamosd.policy.readings import Lack, Readings, take
-from dynamosd.signals import SIGNALS
+from dynamosd.signals import ARGUMENTS, SIGNALS
 
 MAX_LENGTH = 4096
 """Longest condition, in characters."""
@@ -51,7 +52,6 @@ _OTHER_LANGUAGES: Mapping[str, str] = {
 _NO_OVERLOAD = re.compile(r"found no matching overload for '(.*)' applied to '(.*)'")
 _UNDECLARED = re.compile(r"undeclared reference to '(.*?)' \(in container")
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-_FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ class ConditionError(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One use of a signal; line and column are those of its argument."""
+    """One argument of a signal: ``kind`` (a word of `ARGUMENTS`) says what it names, and where."""
 
-    signal: str
-    function: str
+    kind: str
+    name: str
     line: int
     column: int
 
@@ -126,9 +126,9 @@ class Condition:
         return self.program.inputs
 
     @property
-    def signals(self) -> tuple[tuple[str, str], ...]:
-        """The (signal, function) pairs that the condition uses, each once, in the text's order."""
-        return tuple(dict.fromkeys((each.signal, each.function) for each in self.inputs))
+    def signals(self) -> tuple[SignalKey, ...]:
+        """The signals that the condition uses, each once, in the text's order."""
+        return tuple(dict.fromkeys(each.key for each in self.inputs))
 
     @property
     def constant(self) -> bool | None:
@@ -229,16 +229,21 @@ def _make(text: str, program: cel.Expression) -> Condition:
 
 
 def _environment() -> cel.Env:
-    functions = {name: [cel.Type.STRING] for name in SIGNALS}
-    functions[EWMA] = [cel.Type.DOUBLE, cel.Type.STRING]
+    functions = {
+        name: [[cel.Type.STRING] * len(form) for form in forms] for name, forms in ARGUMENTS.items()
+    }
+    functions[EWMA] = [[cel.Type.DOUBLE, cel.Type.STRING]]
     return cel.NewEnv(
         functions=[
-            cel.FunctionDecl(
-                name, [cel.Overload(id=name, return_type=cel.Type.DOUBLE, parameters=parameters)]
-            )
-            for name, parameters in functions.items()
+            cel.FunctionDecl(name, [_overload(name, parameters) for parameters in forms])
+            for name, forms in functions.items()
         ]
     )
+
+
+def _overload(name: str, parameters: list[cel.Type]) -> cel.Overload:
+    identity = f"{name}_{len(parameters)}"
+    return cel.Overload(id=identity, return_type=cel.Type.DOUBLE, parameters=parameters)
 
 
 _ENVIRONMENT = _environment()
@@ -277,16 +282,19 @@ class _Inspector:
             self._add(node, message, "condition-syntax", _ACCEPTED)
 
     def _look_at_signal(self, call: syntax.Call) -> None:
-        (argument,) = call.arguments
-        name = argument.value if isinstance(argument, syntax.Literal) else None
-        if not isinstance(name, str) or not _FUNCTION_NAME.match(name):
-            message = f"the argument of {call.function} must be a function's name in quotes"
-            hint = f'e.g. {call.function}("pipe_write")'
-            self._add(argument, message, "signal-argument", hint)
+        names = [
+            each.value if isinstance(each, syntax.Literal) else None for each in call.arguments
+        ]
+        try:
+            self.reads[call] = read_of(call.function, names)
+        except BadArgument as error:
+            where = call.arguments[error.index]
+            self._add(where, str(error), "signal-argument", example(call.function))
             return
-        place = _place(self.text, argument.offset)
-        self.references.append(Reference(call.function, name, *place))
-        self.reads[call] = Input(call.function, name)
+        form = next(form for form in ARGUMENTS[call.function] if len(form) == len(names))
+        for kind, name, argument in zip(form, names, call.arguments, strict=True):
+            place = _place(self.text, argument.offset)
+            self.references.append(Reference(kind, str(name), *place))
 
     def _look_at_average(self, call: syntax.Call) -> None:
         signal, span = call.arguments
@@ -340,8 +348,7 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
     if undeclared:
         name = undeclared[1]
         if name in SIGNALS:
-            message = f"{name} takes one argument, a function's name in quotes"
-            return Fault(line, column, message, "signal-argument", f'e.g. {name}("pipe_write")')
+            return Fault(line, column, usage(name), "signal-argument", example(name))
         if name == EWMA:
             return _average_fault(line, column)
         hint = did_you_mean(name, [*SIGNALS, EWMA]) or f"there are {', '.join(SIGNALS)}"
@@ -377,9 +384,8 @@ def _type_fault(line: int, column: int, function: str, types: str, text: str) ->
     if function == EWMA:
         return _average_fault(line, column, types)
     if function in SIGNALS:
-        message = f"the argument of {function} must be a function's name in quotes, not {types}"
-        hint = f'e.g. {function}("pipe_write")'
-        return Fault(line, column, message, "signal-argument", hint)
+        message = f"{usage(function)}, not {types or 'nothing'}"
+        return Fault(line, column, message, "signal-argument", example(function))
     message = f'"{operator}" cannot take {" and ".join(types.split(", "))}'
     hint = ""
     if {"int", "double"} == set(types.split(", ")):

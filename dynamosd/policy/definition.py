@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dynamosd.model import SignalKey
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.expression import Input
 from dynamosd.policy.hours import Hours
@@ -157,9 +158,9 @@ class Policy:
         object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
 
     @property
-    def signals(self) -> frozenset[tuple[str, str]]:
-        """All (signal, function) pairs that the rules' conditions use."""
-        return frozenset((read.signal, read.function) for read in self.inputs)
+    def signals(self) -> frozenset[SignalKey]:
+        """All signals that the rules' conditions use."""
+        return frozenset(read.key for read in self.inputs)
 
     @property
     def editions(self) -> tuple[str, ...]:

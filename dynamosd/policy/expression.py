@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dynamosd.model import SignalKey
 from dynamosd.policy.durations import format_duration
 from dynamosd.policy.syntax import Call, Literal, Node
 
@@ -30,19 +31,30 @@ MISSING = "a value is missing"
 
 
 class Input(NamedTuple):
-    """What a condition reads: a signal of a function, or its average over ``smooth_seconds``."""
+    """What a condition reads: a signal, or its average over ``smooth_seconds``.
+
+    ``edition`` is "" for all editions together; ``function`` is what the signal is of, "" if it is
+    of the whole machine.
+    """
 
     signal: str
     function: str
+    edition: str = ""
     smooth_seconds: float = 0.0
 
     @property
     def text(self) -> str:
         """The way conditions write it, e.g. ``calls_rate("pipe_write")``."""
-        plain = f'{self.signal}("{self.function}")'
+        named = ", ".join(f'"{each}"' for each in (self.function, self.edition) if each)
+        plain = f"{self.signal}({named})"
         if not self.smooth_seconds:
             return plain
         return f'ewma({plain}, "{format_duration(self.smooth_seconds)}")'
+
+    @property
+    def key(self) -> SignalKey:
+        """What the signal is found by."""
+        return self.signal, self.function, self.edition
 
 
 class Undecided(Exception):

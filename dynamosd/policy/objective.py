@@ -148,6 +148,7 @@ class Learning:
         began, ended: when the last round did.
         rounds, trials: how many have begun, ever.
         owed: no round has come to a verdict on all editions, or not since all was forgotten.
+        misses: so many rounds in a row were broken off or came to no such verdict.
         forgot: why all was forgotten, until the next round is over.
         strays: so many values in a row were not as they used to be.
         workload: what ``retry_on`` says the evidence is about; ``other_since``: since when it says
@@ -167,6 +168,7 @@ class Learning:
     rounds: int = 0
     trials: int = 0
     owed: bool = True
+    misses: int = 0
     forgot: str = ""
     strays: int = 0
     workload: bool | None = None
@@ -344,7 +346,8 @@ def _forget(learning: Learning, why: str, now: float) -> Learning:
 def _break_off(learning: Learning, now: float) -> Learning:
     if not learning.queue:
         return learning
-    return replace(learning, queue=(), started=None, ended=now)
+    misses = learning.misses + 1
+    return replace(learning, queue=(), started=None, ended=now, misses=misses)
 
 
 # ------------------------------------------------------------------------------------- rounds
@@ -384,8 +387,14 @@ def _is_due(objective: Objective, learning: Learning, place: Place) -> bool:
     if not _has_room(place):
         return False
     if learning.owed:
-        return learning.ended is None or _is_over(now - learning.ended, objective.retry_seconds)
+        return learning.ended is None or _is_over(now - learning.ended, _wait(objective, learning))
     return learning.began is None or _is_over(now - learning.began, objective.every_seconds)
+
+
+def _wait(objective: Objective, learning: Learning) -> float:
+    """Return how long after the last round an owed one may begin: longer while they fail."""
+    doubled = objective.retry_seconds * 2.0 ** min(learning.misses, 30)
+    return max(objective.retry_seconds, min(objective.every_seconds, doubled))
 
 
 def _has_room(place: Place) -> bool:
@@ -416,7 +425,15 @@ def _end(objective: Objective, learning: Learning, place: Place) -> Learning:
         for each in objective.editions
         if each not in place.quarantined
     )
-    return replace(learning, preferred=best, started=None, ended=place.now, owed=owed, forgot="")
+    return replace(
+        learning,
+        preferred=best,
+        started=None,
+        ended=place.now,
+        owed=owed,
+        misses=learning.misses + 1 if owed else 0,
+        forgot="",
+    )
 
 
 def _best(objective: Objective, learning: Learning, place: Place) -> str:

@@ -56,7 +56,7 @@ class Readings:
         """Say why an input has no value, as a word and in words."""
         told = self._whys.get(name)
         if told is None:
-            found = self._signals.get(self._names[name][:2], _NOT_MEASURED)
+            found = self._signals.get(self._names[name].key, _NOT_MEASURED)
             lack, kind = _LACKS[found.trusted]
             text = f"{name}: {kind}: {found.reason}" if found.reason else f"{name}: {kind}"
             told = self._whys[name] = (lack, text)
@@ -71,7 +71,7 @@ def take(
     found = signals.values
     moved: dict[Input, Average] = {}
     for name, read in names.items():
-        signal = found.get(read[:2])
+        signal = found.get(read[:3])
         value = signal.value if signal is not None and signal.trusted else None
         if read.smooth_seconds and value is not None:
             moved[read] = _move(averages.get(read), value, now, read.smooth_seconds)

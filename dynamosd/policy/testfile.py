@@ -7,7 +7,6 @@ Described in docs/policy.md. The engine that decides is the daemon's own.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
+from dynamosd.policy.arguments import parse_read
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.durations import format_duration
+from dynamosd.policy.expression import Input
 from dynamosd.policy.load import check_files, read_file
 from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.positions import Path as DataPath
@@ -41,8 +42,6 @@ _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 
 _ROUNDING_SECONDS = 1e-6
 
-_SIGNAL = re.compile(r'([a-z_]+)\("([A-Za-z_][A-Za-z0-9_.]{0,127})"\)')
-
 
 # ------------------------------------------------------------------------------------- shape
 
@@ -53,14 +52,13 @@ def _series(value: object) -> tuple[Value, ...]:
     return parse_series(str(value))
 
 
-def _signal(value: object) -> tuple[str, str]:
-    match = _SIGNAL.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('a signal is written such as calls_rate("pipe_write")')
-    if match[1] not in SIGNALS:
-        hint = did_you_mean(match[1], SIGNALS) or f"there are {', '.join(SIGNALS)}"
-        raise ValueError(f'unknown signal "{match[1]}" ({hint})')
-    return match[1], match[2]
+def _signal(value: object) -> Input:
+    try:
+        return parse_read(str(value))
+    except KeyError as error:
+        name = str(error.args[0])
+    hint = did_you_mean(name, SIGNALS) or f"there are {', '.join(SIGNALS)}"
+    raise ValueError(f'unknown signal "{name}" ({hint})')
 
 
 def _start(value: object) -> float:
@@ -89,7 +87,7 @@ class _Strict(BaseModel):
 class SeriesSpec(_Strict):
     """What one signal shows. ``trusted``: 0 where it is not; the last value goes on."""
 
-    signal: Annotated[tuple[str, str], BeforeValidator(_signal)]
+    signal: Annotated[Input, BeforeValidator(_signal)]
     values: Annotated[tuple[Value, ...], BeforeValidator(_series)]
     trusted: Annotated[tuple[Value, ...], BeforeValidator(_series)] = (1.0,)
 
@@ -203,9 +201,9 @@ def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Pr
     for number, test in enumerate(content.tests):
         at: DataPath = ("tests", number)
         for index, series in enumerate(test.series):
-            if series.signal not in policy.signals:
-                message = f"the policy does not use {_text_of(series.signal)}"
-                used = ", ".join(sorted(map(_text_of, policy.signals)))
+            if series.signal.key not in policy.signals:
+                message = f"the policy does not use {series.signal.text}"
+                used = ", ".join(sorted({Input(*key).text for key in policy.signals}))
                 path = (*at, "series", index, "signal")
                 yield document.error(path, message, "unused-signal", f"it uses {used}")
         for index, expect in enumerate(test.expect):
@@ -248,7 +246,7 @@ def _run(document: Document, at: DataPath, test: TestSpec, policy: Policy) -> Te
 def _moments(test: TestSpec, interval: float) -> Iterator[Moment]:
     for number in range(max(len(each.values) for each in test.series)):
         now = number * interval
-        signals = {each.signal: _signal_at(each, number) for each in test.series}
+        signals = {each.signal.key: _signal_at(each, number) for each in test.series}
         quarantined = {
             each.edition: f"edition {each.edition} is in quarantine (test)"
             for each in test.quarantined
@@ -307,7 +305,3 @@ def _compare_switches(
 
 def _list(switches: list[tuple[float, str]]) -> str:
     return ", ".join(f"{to} at {format_duration(time)}" for time, to in switches) or "none"
-
-
-def _text_of(signal: tuple[str, str]) -> str:
-    return f'{signal[0]}("{signal[1]}")'

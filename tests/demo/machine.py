@@ -16,10 +16,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynamosd.kmod import Kmod
+from dynamosd.signals import ALL, SEQUENTIAL_SHARE, SIGNAL_KEYS
 from tests.demo.model import Observation, Switch
 
 SUBSYSTEM = "readahead"
-FUNCTION = "page_cache_ra_order"
+SHARE = (SEQUENTIAL_SHARE, "page_cache_ra_order", ALL)
 MODULES = (
     "dynamos",
     "dynamos_readahead",
@@ -104,8 +105,8 @@ def observe_metrics() -> Observation:
                 in_flight[labels["function"]] = in_flight.get(labels["function"], 0) + int(
                     sample.value
                 )
-            elif sample.name == "dynamos_signal" and labels["signal"] == "sequential_share":
-                share = sample.value if labels["function"] == FUNCTION else share
+            elif sample.name == "dynamos_signal" and tuple(map(labels.get, SIGNAL_KEYS)) == SHARE:
+                share = sample.value
     return Observation(active=active, calls=calls, in_flight=in_flight, sequential_share=share)
 
 

@@ -84,9 +84,9 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     signals = Signals(
         5.0,
         {
-            ("calls_rate", "page_cache_ra_order"): Signal(12.5),
-            ("in_flight", "page_cache_ra_order"): Signal(1.0, trusted=False, reason="lost"),
-            ("sequential_share", "page_cache_ra_order"): Signal(None, reason="no data"),
+            ("calls_rate", "page_cache_ra_order", ""): Signal(12.5),
+            ("in_flight", "page_cache_ra_order", ""): Signal(1.0, trusted=False, reason="lost"),
+            ("sequential_share", "page_cache_ra_order", ""): Signal(None, reason="no data"),
         },
     )
     tally = Tally()
@@ -130,15 +130,15 @@ def test_values_on_the_page(module: FakeModule) -> None:
     page = Page()
     page.show(full_snapshot(module))
     shown = samples(page)
-    order = ("function", "page_cache_ra_order")
+    order, together = ("function", "page_cache_ra_order"), ("edition", "")
     where = (("edition", "original"), order, ("subsystem", "readahead"))
     assert shown["dynamos_function_calls_total", where] == 6
     assert shown["dynamos_function_in_flight_threads", where] == 1
     assert shown["dynamos_function_sequential_calls_total", where] == 3
     assert shown["dynamos_function_classified_calls_total", where] == 4
-    assert shown["dynamos_signal", (order, ("signal", "calls_rate"))] == 12.5
-    assert shown["dynamos_signal_trusted", (order, ("signal", "in_flight"))] == 0
-    assert ("dynamos_signal", (order, ("signal", "sequential_share"))) not in shown
+    assert shown["dynamos_signal", (together, order, ("signal", "calls_rate"))] == 12.5
+    assert shown["dynamos_signal_trusted", (together, order, ("signal", "in_flight"))] == 0
+    assert ("dynamos_signal", (together, order, ("signal", "sequential_share"))) not in shown
     active = "dynamos_edition_active"
     assert shown[active, (("edition", "original"), ("subsystem", "readahead"))] == 1
     assert shown[active, (("edition", "random"), ("subsystem", "readahead"))] == 0

@@ -73,7 +73,7 @@ STATES = st.builds(
         max_size=3,
     ),
     averages=st.dictionaries(
-        st.builds(Input, st.text(max_size=5), st.text(max_size=5), FLOATS),
+        st.builds(Input, *[st.text(max_size=5)] * 3, FLOATS),
         st.builds(Average, FLOATS, FLOATS),
         max_size=3,
     ),
@@ -94,17 +94,17 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     writer.recorder.close()
     ticks = list(read(tmp_path))
     assert [(tick.now, tick.wall) for tick in ticks] == [(n, 1000.0 + n) for n in range(4)]
-    assert [tick.signals.values["calls_rate", "pipe_write"].value for tick in ticks] == [
+    assert [tick.signals.values["calls_rate", "pipe_write", ""].value for tick in ticks] == [
         *(50.0, None, 0.1 + 0.2, 200.0)
     ]
-    assert ticks[0].signals.values["in_flight", "pipe_write"] == Signal(1.0, trusted=False)
+    assert ticks[0].signals.values["in_flight", "pipe_write", ""] == Signal(1.0, trusted=False)
     assert [tick.entries["test"].decided for tick in ticks] == writer.made
     first, second, *_ = (tick.entries["test"] for tick in ticks)
     assert (first.state, first.digest) == (PolicyState(), writer.policy.digest)
     assert (second.state, second.quarantined) == (None, {"quiet": "x"})
     header = next(read_lines(files(tmp_path)[0]))
     assert (header["format"], header["version"], header["program"]) == (
-        *("dynamos-recording", 1, "test"),
+        *("dynamos-recording", 2, "test"),
     )
 
 
@@ -169,7 +169,7 @@ def test_noise_after_the_end_costs_the_last_lines_only(tmp_path: Path) -> None:
     assert len(found) > 280
 
 
-HEADER = b'{"format":"dynamos-recording","version":1}\n'
+HEADER = b'{"format":"dynamos-recording","version":2}\n'
 SAMPLE = b'{"now":1,"wall":2,"signals":[],"policies":[]}\n'
 
 
@@ -195,8 +195,8 @@ def test_broken_bytes_are_an_end_or_an_error(
         (zstd.compress(b"[]\n"), "no JSON object"),
         (zstd.compress(b"{}\n"), "is not a recording"),
         (
-            zstd.compress(b'{"format":"dynamos-recording","version":2}\n'),
-            "is a recording of version 2, not 1",
+            zstd.compress(b'{"format":"dynamos-recording","version":3}\n'),
+            "is a recording of version 3, not 2",
         ),
         (zstd.compress(HEADER + b'{"now":1}\n'), "line 2 is not a sample"),
     ],
@@ -207,6 +207,24 @@ def test_what_is_no_recording(tmp_path: Path, content: bytes, message: str) -> N
     with pytest.raises(InvalidInput) as caught:
         list(read(path))
     assert message in caught.value.message
+
+
+def test_a_recording_from_before_signals_had_editions_is_read(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.write([50.0, None])
+    writer.recorder.close()
+    header, *lines = read_lines(files(tmp_path)[0])
+    for line in lines:
+        line["signals"] = [[*row[:2], *row[3:]] for row in line["signals"]]
+    lines[0]["policies"][0]["state"]["averages"] = [["calls_rate", "f", 10.0, 5.0, 1.0]]
+    old = [{**header, "version": 1}, *lines]
+    path = tmp_path / "old.jsonl.zst"
+    path.write_bytes(zstd.compress("".join(json.dumps(line) + "\n" for line in old).encode()))
+    before, after = list(read(path)), list(read(files(tmp_path)[0]))
+    assert [tick.signals for tick in before] == [tick.signals for tick in after]
+    state = before[0].entries["test"].state
+    assert state is not None
+    assert state.averages == {Input("calls_rate", "f", "", 10.0): Average(5.0, 1.0)}
 
 
 def test_folder_without_recordings(tmp_path: Path) -> None:

@@ -45,23 +45,68 @@ def sample(
 
 
 def rate(signals: Signals) -> Signal:
-    return signals.values["calls_rate", "pipe_write"]
+    return signals.values["calls_rate", "pipe_write", ""]
 
 
 def share(signals: Signals) -> Signal:
-    return signals.values["sequential_share", "pipe_write"]
+    return signals.values["sequential_share", "pipe_write", ""]
 
 
 def test_first_sample_has_no_rate_but_a_number_in_flight() -> None:
     signals = SignalWindow().add(sample(10.0, {"original": 5, "batched": 7}, in_flight=3))
     assert rate(signals) == Signal(None, reason="first sample: no rate yet")
-    assert signals.values["in_flight", "pipe_write"] == Signal(6.0)
+    assert signals.values["in_flight", "pipe_write", ""] == Signal(6.0)
     assert signals.time == 10.0
 
 
 def test_every_function_has_every_signal() -> None:
     signals = SignalWindow().add(sample(0.0, {"original": 0}))
-    assert signals.values.keys() == {(name, "pipe_write") for name in SIGNALS}
+    assert signals.values.keys() == {
+        (name, "pipe_write", edition)
+        for name in SIGNALS
+        for edition in ("", "original")
+        if edition or name != "calls_share"
+    }
+
+
+def test_each_edition_has_its_own_figures() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 100}, shares={"original": (0, 0)}))
+    shares = {"original": (10, 20), "batched": (40, 40)}
+    after = window.add(sample(0.5, {"original": 150, "batched": 150}, in_flight=2, shares=shares))
+    found = {
+        (name, edition): signal.value
+        for (name, _, edition), signal in after.values.items()
+        if edition
+    }
+    assert found == {
+        ("calls_rate", "original"): 100.0,
+        ("calls_rate", "batched"): 300.0,
+        ("in_flight", "original"): 2.0,
+        ("in_flight", "batched"): 2.0,
+        ("calls_share", "original"): 0.25,
+        ("calls_share", "batched"): 0.75,
+        ("sequential_share", "original"): 0.5,
+        ("sequential_share", "batched"): 1.0,
+    }
+
+
+def test_an_edition_that_was_away_goes_on_where_it_was() -> None:
+    window = SignalWindow(window_seconds=1.0)
+    steps = ({"original": 0, "b": 0}, {"original": 0, "b": 50}, {"original": 0})
+    for time, calls in enumerate((*steps, {"original": 10, "b": 80})):
+        signals = window.add(sample(float(time), calls))
+    assert signals.values["calls_rate", "pipe_write", "b"].value == 30.0
+    assert signals.values["calls_share", "pipe_write", "b"].value == 0.75
+
+
+def test_without_calls_no_edition_has_a_share_of_them() -> None:
+    window = SignalWindow()
+    window.add(sample(0.0, {"original": 5}))
+    signals = window.add(sample(0.5, {"original": 5}))
+    assert signals.values["calls_share", "pipe_write", "original"] == Signal(
+        None, reason="no calls in the window"
+    )
 
 
 def test_rate_sums_the_editions() -> None:
@@ -117,7 +162,7 @@ def test_function_without_a_gate_is_not_counted() -> None:
     window = SignalWindow()
     signals = window.add(sample(0.0, {"original": 0}, backend="none"))
     assert rate(signals) == Signal(None, reason="no gate is installed")
-    assert signals.values["in_flight", "pipe_write"].value is None
+    assert signals.values["in_flight", "pipe_write", ""].value is None
     assert rate(window.add(sample(1.0, {"original": 7}))).value is None
     assert rate(window.add(sample(2.0, {"original": 17}))).value == 10.0
 
@@ -174,7 +219,7 @@ def test_mismatch_is_not_trusted_until_it_has_left_the_window() -> None:
     during = window.add(sample(1.0, {"original": 10}))
     after = window.add(sample(2.0, {"original": 20}))
     assert rate(during) == Signal(10.0, trusted=False, reason="probes missed 5 calls")
-    assert not during.values["in_flight", "pipe_write"].trusted
+    assert not during.values["in_flight", "pipe_write", ""].trusted
     assert rate(after) == Signal(10.0)
 
 
@@ -206,9 +251,9 @@ def test_no_input_makes_a_negative_rate_or_a_share_out_of_range(
     time = 0.0
     for step, calls, shares in steps:
         time += step
-        for (name, _), signal in window.add(sample(time, calls, shares=shares)).values.items():
+        for (name, *_), signal in window.add(sample(time, calls, shares=shares)).values.items():
             if signal.value is None:
                 assert signal.reason
             else:
                 assert signal.value >= 0.0
-                assert name != "sequential_share" or signal.value <= 1.0
+                assert "share" not in name or signal.value <= 1.0

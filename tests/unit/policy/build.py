@@ -64,7 +64,7 @@ def signals_of(time: float = 0.0, **values: float | Signal | None) -> Signals:
     return Signals(
         time,
         {
-            (name, "pipe_write"): value if isinstance(value, Signal) else Signal(value)
+            (name, "pipe_write", ""): value if isinstance(value, Signal) else Signal(value)
             for name, value in values.items()
         },
     )

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamosd.model import Signal
+from dynamosd.model import Signal, SignalKey, Signals
 from dynamosd.policy.condition import ConditionError, Fault, compile_condition
+from dynamosd.policy.expression import Input
 from tests.unit.policy.build import signals_of
 
 RATE = 'calls_rate("pipe_write")'
@@ -23,12 +24,58 @@ def faults_of(text: str) -> tuple[Fault, ...]:
 
 def test_references_are_known_at_load() -> None:
     condition = compile_condition(f'{RATE} > 1.0 &&\n in_flight("pipe_read") < 2.0 && {RATE} < 9.0')
-    assert condition.signals == (("calls_rate", "pipe_write"), ("in_flight", "pipe_read"))
+    assert condition.signals == (("calls_rate", "pipe_write", ""), ("in_flight", "pipe_read", ""))
     assert [(each.line, each.column) for each in condition.references] == [
         (1, 12),
         (2, 12),
         (2, 45),
     ]
+
+
+def test_an_edition_may_be_named() -> None:
+    text = f'calls_rate("pipe_write", "batched") > 2.0 * {RATE}'
+    condition = compile_condition(text)
+    assert condition.signals == (
+        ("calls_rate", "pipe_write", "batched"),
+        ("calls_rate", "pipe_write", ""),
+    )
+    assert [(each.kind, each.name, each.column) for each in condition.references] == [
+        ("function", "pipe_write", 12),
+        ("edition", "batched", 26),
+        ("function", "pipe_write", 56),
+    ]
+    values: dict[SignalKey, Signal] = {("calls_rate", "pipe_write", ""): Signal(1.0)}
+    values["calls_rate", "pipe_write", "batched"] = Signal(3.0)
+    outcome = condition.evaluate(Signals(0.0, values))
+    assert outcome.result is True
+    assert outcome.values == {'calls_rate("pipe_write", "batched")': 3.0, RATE: 1.0}
+
+
+def test_an_average_is_of_one_edition() -> None:
+    text = 'ewma(calls_rate("pipe_write", "batched"), "10s") > 2.0'
+    (read,) = compile_condition(text).inputs
+    assert read == Input("calls_rate", "pipe_write", "batched", 10.0)
+    assert f"{read.text} > 2.0" == text
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ('calls_share("f") > 0.5', 12, "calls_share takes a function and an edition, in quotes"),
+        ('in_flight("f", "a b") > 0.5', 16, "argument 2 of in_flight must be an edition's name"),
+        (
+            'in_flight("f", "a" + "b") > 0.5',
+            20,
+            "argument 2 of in_flight must be an edition's name",
+        ),
+        ('in_flight("f", 5) > 0.5', 10, "in_flight takes a function, or a function and an edition"),
+    ],
+)
+def test_wrong_arguments(text: str, column: int, message: str) -> None:
+    (fault,) = faults_of(text)
+    assert fault.message.startswith(message)
+    assert (fault.code, fault.line) == ("signal-argument", 1)
+    assert fault.column == column, fault
 
 
 def test_result_and_values() -> None:
@@ -118,7 +165,7 @@ def test_constant_conditions(text: str, constant: bool | None) -> None:  # noqa:
                 28,
                 'unknown name "limit"',
                 "unknown-signal",
-                "there are calls_rate, in_flight, sequential_share",
+                "there are calls_rate, in_flight, calls_share, sequential_share",
             ),
         ),
         (f"{RATE} >", Fault(1, 27, "mismatched input end of text", "condition-syntax")),
@@ -137,7 +184,7 @@ def test_messages(text: str, fault: Fault) -> None:
         'calls_rate("") > 1.0',
         'calls_rate("a b") > 1.0',
         'calls_rate("pipe_write\\n") > 1.0',
-        'calls_rate("a", "b") > 1.0',
+        'calls_rate("a", "b", "c") > 1.0',
     ],
 )
 def test_argument_must_be_a_name_in_quotes(text: str) -> None:

@@ -152,5 +152,5 @@ def test_averages_gone_wrong(text: str, message: str) -> None:
 def test_average_is_an_input_of_its_own() -> None:
     condition = compile_condition(f'ewma({A}, "1m30s") > 2.0 * {A}')
     assert condition.names == (f'ewma({A}, "1m30s")', A)
-    assert condition.signals == (("calls_rate", "pipe_write"),)
+    assert condition.signals == (("calls_rate", "pipe_write", ""),)
     assert condition.evaluate(signals_of(calls_rate=1.0)).result is False

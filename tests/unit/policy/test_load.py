@@ -87,7 +87,7 @@ def test_everything_given() -> None:
         Hours(frozenset({5}), 0, 1440),
     )
     assert policy.limits == Limits(10.0, 6, 3600.0, OnFlap.HOLD)
-    assert policy.signals == {("calls_rate", "pipe_write"), ("in_flight", "pipe_read")}
+    assert policy.signals == {("calls_rate", "pipe_write", ""), ("in_flight", "pipe_read", "")}
 
 
 ALL_WRONG = """\

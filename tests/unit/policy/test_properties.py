@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
+from dynamosd.model import (
+    Action,
+    Decision,
+    PolicyPhase,
+    RuleState,
+    Signal,
+    SignalKey,
+    Signals,
+    Suppression,
+)
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import OnNoData, Policy, Rule
 from dynamosd.policy.evaluate import PolicyState, Situation, evaluate
@@ -91,8 +100,11 @@ class Moment:
     quarantined: tuple[str, ...] = ()
 
     @property
-    def values(self) -> dict[tuple[str, str], Signal]:
-        return {("calls_rate", FUNCTION): self.rate, ("sequential_share", FUNCTION): self.share}
+    def values(self) -> dict[SignalKey, Signal]:
+        return {
+            ("calls_rate", FUNCTION, ""): self.rate,
+            ("sequential_share", FUNCTION, ""): self.share,
+        }
 
 
 AFTER = st.sampled_from([0.5, 1.0, 1.0, 1.0, 2.5])
@@ -160,7 +172,7 @@ def outcome_of(seen: Seen, rule: Rule, *, waiting: bool) -> Outcome:
     readings = seen.decision.readings
     named = {name: readings[name] for name in condition.names}
     lacks = {
-        Lack.NO_DATA if seen.signals.values[read[:2]].trusted else Lack.UNTRUSTED
+        Lack.NO_DATA if seen.signals.values[read.key].trusted else Lack.UNTRUSTED
         for read, name in zip(condition.inputs, condition.names, strict=True)
         if named[name] is None
     }
