@@ -120,13 +120,15 @@ class FunctionSample:
 
     ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls
     whose access pattern could be judged, ``sequential`` those of them that went on where the last
-    call on the same file ended; both stay 0 for functions without that probe.
+    call on the same file ended; ``pages`` is how far their readers have got, in pages. All three
+    stay 0 for functions without that probe.
     """
 
     calls: int
     returns: int
     sequential: int = 0
     classified: int = 0
+    pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
