@@ -30,6 +30,7 @@ from dynamosd.metrics import (
     Values,
     kernel_values,
     lease_values,
+    objective_values,
     policy_values,
     probe_values,
     sample_values,
@@ -275,6 +276,7 @@ class Daemon:
         values: Values = {name: {(): value} for name, value in single.items()}
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
+        values |= objective_values(controller.decisions)
         values |= lease_values(self._leases.held)
         values |= self._tally.values() | self._probe_values()
         if sample is not None:

@@ -186,13 +186,15 @@ class Checker:
         baseline = _text(self.document, _BASELINE) or ORIGINAL
         tried = [each for _, each in self._tried()]
         tried = tried or [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
-        if not set(tried) - {baseline}:
-            path = (*_OBJECTIVE, "editions")
-            named = _value(self.document.data, path) is not None
+        path = (*_OBJECTIVE, "editions")
+        named = _value(self.document.data, path)
+        # A list that is none, or has something else in it, is told of elsewhere.
+        right = named is None or (bool(named) and named == tried)
+        if right and not set(tried) - {baseline}:
             message = f"there is nothing to try: no edition but the baseline {baseline}"
-            self._error(path if named else _OBJECTIVE, message, "nothing-to-try")
+            self._error(_OBJECTIVE if named is None else path, message, "nothing-to-try")
         trial, settle, every = (self._seconds(key) for key in ("trial", "settle", "every"))
-        if trial is None or settle is None or every is None:
+        if not trial or not settle or not every:
             return
         if trial < 3 * settle:
             message = f'"trial" is {format_duration(trial)}: three times "settle" at least'
@@ -205,7 +207,7 @@ class Checker:
             self._error(self._of_objective("every", "trial"), message, "trials-too-often", hint)
 
     def _seconds(self, key: str) -> float | None:
-        """Return a time of the objective; None if it is wrong, which is told elsewhere."""
+        """Return a time of the objective; None or 0 if it is wrong, which is told elsewhere."""
         text = _value(self.document.data, (*_OBJECTIVE, key))
         if text is None:
             return float(ObjectiveSpec.model_fields[key].default)
