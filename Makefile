@@ -57,8 +57,8 @@ $(become $(VM_VARIABLES),$(PY),-m,tests.vm)
 endif
 
 .PHONY: demo
-demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this machine's kernel)
-	@KERNEL=$(KERNEL) HOST=$(HOST) $(PY) -m tests.demo
+demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this machine; POLICY=readahead-objective: it learns)
+	@KERNEL=$(KERNEL) HOST=$(HOST) POLICY=$(POLICY) $(PY) -m tests.demo
 
 .PHONY: bench
 bench: setup ## Count what a gated call costs, in instructions, on each of KERNELS

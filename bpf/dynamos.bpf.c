@@ -18,6 +18,7 @@ struct figures {
 	u64 returns;
 	u64 sequential;
 	u64 classified;
+	u64 pages;
 };
 
 BPF_PERCPU_ARRAY(figures, struct figures, FUNCTIONS * EDITIONS);
@@ -48,6 +49,10 @@ static __always_inline struct figures *find(u32 function, u32 edition)
  * because the next call of a sequential reader comes that far behind; a jump in a file of N pages looks sequential
  * by chance with probability REACH / N. A first call on a file, and one at the same place, say nothing.
  *
+ * How far its reader has got is told too, in pages: a sequential call says that all since the last call was gone
+ * through, whatever an edition reads at once; any other, and the first that is sequential, which may be one by chance,
+ * stands for the one page that was asked for. So editions can be compared by what their readers get done.
+ *
  * Known limit: threads that each read in sequence through one shared open file look random.
  */
 #define KIND_NONE 0
@@ -56,6 +61,9 @@ static __always_inline struct figures *find(u32 function, u32 edition)
 #define UNKNOWN 0
 #define RANDOM 1
 #define SEQUENTIAL 2
+
+/* In a remembered place: the call there was sequential. No file has so many pages. */
+#define CONTINUED (1ULL << 63)
 
 struct place {
 	u64 file;
@@ -66,7 +74,7 @@ struct place {
 BPF_TABLE("lru_hash", struct place, u64, places, 8192);
 
 /* For functions whose first argument is a struct readahead_control *. */
-static __always_inline int classify_readahead(u32 function, const struct readahead_control *ractl)
+static __always_inline int classify_readahead(u32 function, const struct readahead_control *ractl, u64 *pages)
 {
 	struct place place = { .function = function };
 	u64 index = 0;
@@ -83,11 +91,17 @@ static __always_inline int classify_readahead(u32 function, const struct readahe
 		places.update(&place, &index);
 		return UNKNOWN;
 	}
-	step = index - *last;
+	step = index - (*last & ~CONTINUED);
 	if (!step)
 		return UNKNOWN;
-	*last = index;
-	return step <= REACH ? SEQUENTIAL : RANDOM;
+	if (step > REACH) {
+		*pages = 1;
+		*last = index;
+		return RANDOM;
+	}
+	*pages = *last & CONTINUED ? step : 1;
+	*last = index | CONTINUED;
+	return SEQUENTIAL;
 }
 
 /* edition_enter(u32 function, u32 edition, u64 arg0, ...) */
@@ -95,6 +109,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 function = ctx->args[0];
 	struct figures *at = find(function, ctx->args[1]);
+	u64 pages = 0;
 	u32 *kind;
 	int verdict;
 
@@ -105,10 +120,11 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 	kind = kinds.lookup(&function);
 	if (!kind || *kind != KIND_READAHEAD)
 		return 0;
-	verdict = classify_readahead(function, (void *)ctx->args[2]);
+	verdict = classify_readahead(function, (void *)ctx->args[2], &pages);
 	if (verdict == UNKNOWN)
 		return 0;
 	at->classified++;
+	at->pages += pages;
 	if (verdict == SEQUENTIAL)
 		at->sequential++;
 	return 0;

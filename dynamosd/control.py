@@ -11,7 +11,7 @@ what the kernel module's own safety has just undone: an edition in quarantine is
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -469,8 +469,7 @@ def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float
 
 def _begun(policy: Policy, subsystem: Subsystem) -> str | None:
     """Give the edition of a per-object switch that is going on, if the policy may have begun it."""
-    editions = {policy.baseline, *(rule.edition for rule in policy.rules)}
-    ours = policy.subsystem == subsystem.name and subsystem.partial in editions
+    ours = policy.subsystem == subsystem.name and subsystem.partial in policy.editions
     return subsystem.partial if ours and subsystem.mode == SwitchMode.PER_OBJECT else None
 
 
@@ -593,6 +592,7 @@ def _status(running: _Running) -> dict[str, Any]:
             "suppressed": _word(decision.suppressed),
             "readings": dict(decision.readings),
             "definition": _definition(running, decision),
+            "learned": asdict(decision.learned) if decision.learned else None,
         }
     return status
 

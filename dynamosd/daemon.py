@@ -33,6 +33,7 @@ from dynamosd.metrics import (
     advice_values,
     kernel_values,
     lease_values,
+    objective_values,
     pause_values,
     policy_values,
     probe_values,
@@ -314,6 +315,7 @@ class Daemon:
         values: Values = {name: {(): value} for name, value in single.items()}
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
+        values |= objective_values(controller.decisions)
         values |= lease_values(self._leases.held)
         values |= pause_values(controller.policies, self._orders.pause_of)
         values |= advice_values(self._advice.open(controller.policies))

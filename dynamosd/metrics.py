@@ -185,7 +185,37 @@ DEFINITIONS = (
         "gauge",
         ("policy", "phase"),
         "1 for the phase that the policy is in: paused, frozen, cooldown, quarantined, untrusted, "
-        "no_data, active, pending, inactive.",
+        "no_data, trial, active, pending, inactive.",
+    ),
+    Definition(
+        "dynamos_objective_mean",
+        "gauge",
+        ("policy", "edition"),
+        "The mean of the objective's number while the edition was in use, as far as it is known.",
+    ),
+    Definition(
+        "dynamos_objective_margin",
+        "gauge",
+        ("policy", "edition"),
+        "How far that mean may be from the true one: two standard errors.",
+    ),
+    Definition(
+        "dynamos_objective_samples",
+        "gauge",
+        ("policy", "edition"),
+        "How many values that mean is of; values of before the workload changed are forgotten.",
+    ),
+    Definition(
+        "dynamos_objective_preferred",
+        "gauge",
+        ("policy", "edition"),
+        "Whether the objective prefers the edition: the only one with a value, and it is 1.",
+    ),
+    Definition(
+        "dynamos_objective_trials_total",
+        "counter",
+        ("policy",),
+        "Trials of editions that have begun.",
     ),
     Definition(
         "dynamos_policy_paused",
@@ -447,6 +477,33 @@ def advice_values(open_advice: Mapping[str, int]) -> Values:
     """Give how much open advice there is, by policy."""
     return {
         "dynamos_policy_open_advice": {(name,): float(n) for name, n in open_advice.items()},
+    }
+
+
+def objective_values(decisions: Mapping[str, Decision]) -> Values:
+    """Give what the policies' objectives have found out, by their last decisions."""
+    means: dict[Labels, float] = {}
+    margins: dict[Labels, float] = {}
+    samples: dict[Labels, float] = {}
+    preferred: dict[Labels, float] = {}
+    trials: dict[Labels, float] = {}
+    for name, decision in decisions.items():
+        learned = decision.learned
+        if learned is None:
+            continue
+        trials[name,] = learned.trials
+        preferred[name, learned.preferred] = 1.0
+        for edition, known in learned.editions.items():
+            means[name, edition] = known.mean
+            samples[name, edition] = known.samples
+            if known.margin is not None:
+                margins[name, edition] = known.margin
+    return {
+        "dynamos_objective_mean": means,
+        "dynamos_objective_margin": margins,
+        "dynamos_objective_samples": samples,
+        "dynamos_objective_preferred": preferred,
+        "dynamos_objective_trials_total": trials,
     }
 
 

@@ -120,13 +120,15 @@ class FunctionSample:
 
     ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls
     whose access pattern could be judged, ``sequential`` those of them that went on where the last
-    call on the same file ended; both stay 0 for functions without that probe.
+    call on the same file ended; ``pages`` is how far their readers have got, in pages. All three
+    stay 0 for functions without that probe.
     """
 
     calls: int
     returns: int
     sequential: int = 0
     classified: int = 0
+    pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ class PolicyPhase(enum.StrEnum):
     QUARANTINED = "quarantined"
     UNTRUSTED = "untrusted"
     NO_DATA = "no_data"
+    TRIAL = "trial"
     ACTIVE = "active"
     PENDING = "pending"
     INACTIVE = "inactive"
@@ -229,6 +232,32 @@ class Action(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownEdition:
+    """What an objective knows of an edition: its mean is right by ``margin``, None if unknown."""
+
+    mean: float
+    margin: float | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a policy's objective has found out; ``trying`` is None between rounds of trials.
+
+    ``goal`` is ``minimize`` or ``maximize``, ``measure`` the number's text, ``value`` the number.
+    """
+
+    goal: str
+    measure: str
+    value: float | None
+    preferred: str
+    trying: str | None
+    rounds: int
+    trials: int
+    editions: Mapping[str, KnownEdition]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One evaluation's outcome and its reason; every one is recorded (unchanged ones folded).
 
@@ -236,6 +265,7 @@ class Decision:
     ``rule`` is "" when no rule is active and the baseline is wanted. ``suppressed`` is why another
     edition than the current one is not switched to, if one is asked for; in mode advise together
     with the action to switch. ``readings`` has the values of all that the policy reads.
+    ``learned`` is None when the policy has no objective, or while a rule is in force.
     """
 
     time: float
@@ -251,6 +281,7 @@ class Decision:
     phase: PolicyPhase = PolicyPhase.INACTIVE
     suppressed: Suppression | None = None
     readings: Mapping[str, float | None] = field(default_factory=dict)
+    learned: Learned | None = None
 
 
 PARTIAL_MODES = frozenset({"scoped", "per-object"})

@@ -91,7 +91,7 @@ def _colours(replays: Iterable[Replayed]) -> dict[str, str]:
     found: dict[str, str] = {}
     for replay in replays:
         found.setdefault(replay.policy.baseline, _BASELINE)
-        for edition in (*(rule.edition for rule in replay.policy.rules), *replay.seconds):
+        for edition in (*replay.policy.editions[1:], *replay.seconds):
             used = sum(colour != _BASELINE for colour in found.values())
             found.setdefault(edition, _COLOURS[used % len(_COLOURS)])
     return found

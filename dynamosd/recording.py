@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,6 +26,7 @@ from dynamosd.model import Decision, RuleState, Signal, Signals
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.evaluate import Asked, PolicyState, Progress, Situation
 from dynamosd.policy.expression import Input
+from dynamosd.policy.objective import Evidence, Learning
 from dynamosd.policy.readings import Average
 
 FORMAT = "dynamos-recording"
@@ -234,6 +235,7 @@ def state_to_json(state: PolicyState) -> Json:
         "switches": list(state.switches),
         "asked": None if state.asked is None else list(state.asked),
         "frozen_until": state.frozen_until,
+        "learning": None if state.learning is None else asdict(state.learning),
     }
 
 
@@ -251,7 +253,16 @@ def state_from_json(data: Json) -> PolicyState:
         switches=tuple(data["switches"]),
         asked=None if data["asked"] is None else Asked(*data["asked"]),
         frozen_until=data["frozen_until"],
+        learning=_learning_from_json(data.get("learning")),
     )
+
+
+def _learning_from_json(data: Json | None) -> Learning | None:
+    """Give what an objective has found out; recordings from before there were any have none."""
+    if data is None:
+        return None
+    evidence = {name: Evidence(*each) for name, each in data["evidence"].items()}
+    return Learning(**{**data, "evidence": evidence, "queue": tuple(data["queue"])})
 
 
 # ------------------------------------------------------------------------------------ reading

@@ -19,12 +19,14 @@ CALLS_RATE = "calls_rate"
 IN_FLIGHT = "in_flight"
 CALLS_SHARE = "calls_share"
 SEQUENTIAL_SHARE = "sequential_share"
+PAGES_RATE = "pages_rate"
 
 SIGNALS: Mapping[str, str] = {
     CALLS_RATE: "calls per second over the window",
     IN_FLIGHT: "threads executing the function now",
     CALLS_SHARE: "share (0 to 1) of the function's calls in the window that the edition had",
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
+    PAGES_RATE: "pages per second that the readers got on by over the window, by the judged calls",
 }
 """Every signal with its unit; conditions may use these names and no other."""
 
@@ -33,6 +35,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     IN_FLIGHT: (0.0, math.inf),
     CALLS_SHARE: (0.0, 1.0),
     SEQUENTIAL_SHARE: (0.0, 1.0),
+    PAGES_RATE: (0.0, math.inf),
 }
 """The least and the greatest value that each signal can have."""
 
@@ -46,6 +49,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     IN_FLIGHT: _ALL_OR_ONE,
     CALLS_SHARE: ((FUNCTION, EDITION),),
     SEQUENTIAL_SHARE: _ALL_OR_ONE,
+    PAGES_RATE: _ALL_OR_ONE,
 }
 """What the arguments of each signal name, for every number of them that it takes.
 
@@ -76,6 +80,7 @@ _CALLS = "calls"
 _PROBED: Mapping[str, Callable[[FunctionSample], int]] = {
     "sequential": lambda figures: figures.sequential,
     "classified": lambda figures: figures.classified,
+    "pages": lambda figures: figures.pages,
 }
 """The probes' counters."""
 
@@ -232,6 +237,7 @@ class SignalWindow:
             CALLS_RATE: self._calls_rate(function, edition),
             IN_FLIGHT: _in_flight(function, edition),
             SEQUENTIAL_SHARE: self._sequential_share(function.name, edition),
+            PAGES_RATE: self._pages_rate(function.name, edition),
         }
         if edition != ALL:
             measured[CALLS_SHARE] = self._calls_share(function, edition)
@@ -275,6 +281,14 @@ class SignalWindow:
             )
         # The two counters are not read at the same instant: the share may come out just above 1.
         return Signal(min(1.0, followed.grown(edition) / classified))
+
+    def _pages_rate(self, function: str, edition: str) -> Signal:
+        if function not in self._points[-1].grown["pages"]:
+            return Signal(None, reason=_NO_PROBE)
+        span = self._span("pages", function)
+        if span is None:
+            return Signal(None, reason=self._why_no_rate())
+        return Signal(span.grown(edition) / span.seconds)
 
     def _span(self, counter: str, function: str) -> _Span | None:
         """Return how a counter has grown, from the oldest point with no hole up to the newest.

@@ -103,8 +103,25 @@ def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
     if last:
         arrow = f"{last['from']} -> {last['to']}"
         print_note(f"last switch: {arrow} at {last['time']} ({last['trigger']})")
+    if policy.get("learned"):
+        _print_learned(policy["learned"])
     for rule in policy["definition"]["rules"]:
         _print_rule(rule, policy["readings"])
+
+
+def _print_learned(learned: Mapping[str, Any]) -> None:
+    """Show what an objective knows of each edition."""
+    value = learned["value"]
+    now = "no usable value" if value is None else f"now {format_number(value)}"
+    print(f"  objective: {learned['goal']} {learned['measure']} ({now})")
+    tries = f", trying {learned['trying']}" if learned["trying"] else ""
+    counted = f"{learned['trials']} trials in {learned['rounds']} rounds"
+    print_note(f"prefers {learned['preferred']}{tries}; {counted} so far", indent="    ")
+    for edition, known in learned["editions"].items():
+        margin = known["margin"]
+        unsure = "unknown" if margin is None else format_number(margin)
+        mean = format_number(known["mean"])
+        print_note(f"{edition}: {mean} ± {unsure}, {known['samples']} samples", indent="      ")
 
 
 def _print_rule(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> None:
@@ -138,7 +155,7 @@ def _values(comparison: Comparison) -> str:
 def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, object]:
     keys = ("name", "file", "subsystem", "mode", "trouble", "phase", "suppressed", "current")
     shown: dict[str, object] = {key: policy.get(key) for key in keys}
-    more = ("action", "target", "rule", "reason", "paused", "advice")
+    more = ("action", "target", "rule", "reason", "learned", "paused", "advice")
     shown |= {key: policy.get(key) for key in more}
     shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
     # A policy that has not been evaluated yet has neither.

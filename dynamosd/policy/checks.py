@@ -11,12 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dynamosd.model import ORIGINAL, Signals
-from dynamosd.policy.condition import Condition, ConditionError, Fault, compile_condition
+from dynamosd.policy.condition import (
+    Condition,
+    ConditionError,
+    Fault,
+    compile_condition,
+    compile_number,
+)
 from dynamosd.policy.definition import Mode, SwitchMode
+from dynamosd.policy.durations import format_duration, parse_duration
 from dynamosd.policy.names import SubsystemNames
+from dynamosd.policy.objective import Goal
 from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
 from dynamosd.policy.regions import always, follows
+from dynamosd.policy.schema import ObjectiveSpec
 from dynamosd.signals import EDITION, FUNCTION
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
@@ -25,6 +34,7 @@ _RULES: Path = ("spec", "rules")
 _SWITCH_MODE: Path = ("spec", "switch", "mode")
 _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
 _LIMITS: Path = ("spec", "limits")
+_OBJECTIVE: Path = ("spec", "objective")
 _CONDITIONS = ("when", "until")
 
 
@@ -42,6 +52,7 @@ class Checker:
         for path in self._rules():
             for key in _CONDITIONS:
                 self._compile((*path, key))
+        self._check_objective()
         self._check_rule_names()
         self._check_hysteresis()
         self._check_useless_rules()
@@ -130,6 +141,87 @@ class Checker:
             message = '"onFlap" says what happens beyond "maxSwitches", and there is none'
             self._warn((*_LIMITS, "onFlap"), message, "flap-without-limit")
 
+    def _check_objective(self) -> None:
+        spec = _value(self.document.data, ("spec",))
+        objective = _value(self.document.data, _OBJECTIVE)
+        if isinstance(spec, dict) and "rules" not in spec and "objective" not in spec:
+            self._error(("spec", "rules"), '"rules" is missing', "missing-key")
+        if not isinstance(objective, dict):
+            return
+        goals = [str(goal) for goal in Goal if goal in objective]
+        if not goals:
+            message = '"objective" has neither "minimize" nor "maximize"'
+            self._error(_OBJECTIVE, message, "missing-key")
+        elif len(goals) > 1:
+            message = 'an objective has "minimize" or "maximize", not both'
+            self._error((*_OBJECTIVE, goals[1]), message, "two-goals")
+        for goal in goals:
+            self._compile_number((*_OBJECTIVE, goal))
+        for key in ("activity", "retryOn"):
+            self._compile((*_OBJECTIVE, key))
+        self._check_trials()
+
+    def _compile_number(self, path: Path) -> None:
+        text = _text(self.document, path)
+        if not text:
+            return
+        try:
+            measure = self.conditions[path] = compile_number(text)
+        except ConditionError as error:
+            for fault in error.faults:
+                self._report_fault(path, fault)
+            return
+        if not measure.references:
+            self._error(path, f'"{path[-1]}" depends on no signal', "constant-objective")
+
+    def _tried(self) -> list[tuple[Path, str]]:
+        """Return the editions that the objective names, each with its place."""
+        path = (*_OBJECTIVE, "editions")
+        named = _value(self.document.data, path)
+        found = enumerate(named if isinstance(named, list) else ())
+        return [((*path, index), each) for index, each in found if isinstance(each, str)]
+
+    def _check_trials(self) -> None:
+        """Check that there is something to try, and time to do so and to make use of it."""
+        baseline = _text(self.document, _BASELINE) or ORIGINAL
+        tried = [each for _, each in self._tried()]
+        tried = tried or [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
+        path = (*_OBJECTIVE, "editions")
+        named = _value(self.document.data, path)
+        # A list that is none, or has something else in it, is told of elsewhere.
+        right = named is None or (bool(named) and named == tried)
+        if right and not set(tried) - {baseline}:
+            message = f"there is nothing to try: no edition but the baseline {baseline}"
+            self._error(_OBJECTIVE if named is None else path, message, "nothing-to-try")
+        trial, settle, every = (self._seconds(key) for key in ("trial", "settle", "every"))
+        if not trial or not settle or not every:
+            return
+        if trial < 3 * settle:
+            message = f'"trial" is {format_duration(trial)}: three times "settle" at least'
+            hint = f'"settle" is {format_duration(settle)}; what is measured needs a spread'
+            self._error(self._of_objective("trial", "settle"), message, "trial-too-short", hint)
+        needed = trial * len({*tried, baseline})
+        if every < needed:
+            message = f'"every" is {format_duration(every)}, which the trials alone would take'
+            hint = f"they take {format_duration(needed)}"
+            self._error(self._of_objective("every", "trial"), message, "trials-too-often", hint)
+
+    def _seconds(self, key: str) -> float | None:
+        """Return a time of the objective; None or 0 if it is wrong, which is told elsewhere."""
+        text = _value(self.document.data, (*_OBJECTIVE, key))
+        if text is None:
+            return float(ObjectiveSpec.model_fields[key].default)
+        try:
+            return parse_duration(str(text))
+        except ValueError:
+            return None
+
+    def _of_objective(self, *keys: str) -> Path:
+        """Return the first of some keys that is there, or the objective itself."""
+        objective = _value(self.document.data, _OBJECTIVE)
+        found = (key for key in keys if isinstance(objective, dict) and key in objective)
+        return (*_OBJECTIVE, *list(found)[:1])
+
     def _check_samples(self, path: Path) -> None:
         need = _value(self.document.data, (*path, "need"))
         of = _value(self.document.data, (*path, "of"))
@@ -163,7 +255,8 @@ class Checker:
             self._check_modes(self.known[subsystem].modes)
 
     def _check_editions(self, subsystem: str, editions: frozenset[str]) -> None:
-        for path in [_BASELINE, *((*rule, "edition") for rule in self._rules())]:
+        tried = [path for path, _ in self._tried()]
+        for path in [_BASELINE, *((*rule, "edition") for rule in self._rules()), *tried]:
             edition = _text(self.document, path)
             if edition is not None and edition not in editions:
                 message = f'subsystem "{subsystem}" has no edition "{edition}"'
@@ -177,6 +270,7 @@ class Checker:
             return
         used = [_text(self.document, _BASELINE) or ORIGINAL]
         used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
+        used += [edition for _, edition in self._tried()]
         for edition in dict.fromkeys(used):
             # An older module does not say which modes an edition allows.
             if (allowed := modes.get(edition)) and mode not in allowed:

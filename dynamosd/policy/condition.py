@@ -175,18 +175,43 @@ def compile_condition(text: str) -> Condition:
     Raises:
         ConditionError: with everything that is wrong with it.
     """
-    if len(text) > MAX_LENGTH:
-        message = f"a condition of more than {MAX_LENGTH} characters"
-        raise ConditionError((Fault(1, 1, message, "condition-syntax"),))
-    try:
-        program = _ENVIRONMENT.compile(text)
-    except (RuntimeError, TypeError) as error:
-        raise ConditionError(tuple(_explain(str(error), text))) from None
+    program = _check(text)
     if program.return_type() != cel.Type.BOOL:
         kind = program.return_type().name().lower()
         message = f"a condition must be true or false, this is a {kind}"
         hint = f"compare it, e.g. {text.strip()} > 1.0" if kind == "double" else ""
         raise ConditionError((Fault(1, 1, message, "condition-type", hint),))
+    return _make(text, program)
+
+
+def compile_number(text: str) -> Condition:
+    """Compile an expression whose outcome is a number, as `compile_condition` does.
+
+    Raises:
+        ConditionError: with everything that is wrong with it.
+    """
+    program = _check(text)
+    if program.return_type() not in (cel.Type.DOUBLE, cel.Type.INT):
+        kind = program.return_type().name().lower()
+        message = f"an objective must be a number, this is a {kind}"
+        hint = "e.g. condition ? 1.0 : 0.0" if kind == "bool" else ""
+        raise ConditionError((Fault(1, 1, message, "condition-type", hint),))
+    return _make(text, program)
+
+
+def _check(text: str) -> cel.Expression:
+    """Let the library parse and check a text."""
+    if len(text) > MAX_LENGTH:
+        message = f"a condition of more than {MAX_LENGTH} characters"
+        raise ConditionError((Fault(1, 1, message, "condition-syntax"),))
+    try:
+        return _ENVIRONMENT.compile(text)
+    except (RuntimeError, TypeError) as error:
+        raise ConditionError(tuple(_explain(str(error), text))) from None
+
+
+def _make(text: str, program: cel.Expression) -> Condition:
+    """Make a condition of what was checked, if there is nothing in it that has no place there."""
     tree = syntax.parse(program.serialize())
     inspector = _Inspector(text)
     inspector.look_at(tree)

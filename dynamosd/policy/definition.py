@@ -12,6 +12,7 @@ from dynamosd.model import SignalKey
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.expression import Input
 from dynamosd.policy.hours import Hours
+from dynamosd.policy.objective import Objective
 from dynamosd.policy.problems import Problem
 
 DEFAULT_GRACE_SECONDS = 30.0
@@ -139,18 +140,20 @@ class Policy:
     on_loss: OnDaemonLoss = OnDaemonLoss.BASELINE
     loss_grace_seconds: float = DEFAULT_GRACE_SECONDS
     limits: Limits = NO_LIMITS
+    objective: Objective | None = None
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
     digest: str = field(default="", compare=False)
     """What tells this content of the file from another one, whatever its name."""
     inputs: tuple[Input, ...] = field(init=False, repr=False, compare=False)
-    """Everything that the rules' conditions read, each once."""
+    """Everything that the rules' conditions and the objective read, each once."""
     names: Mapping[str, Input] = field(init=False, repr=False, compare=False)
     """The same by its name, as conditions write it."""
 
     def __post_init__(self) -> None:
         """Collect the inputs: evaluating needs them each time."""
         inputs = dict.fromkeys(read for rule in self.rules for read in rule.inputs)
+        inputs |= dict.fromkeys(self.objective.inputs if self.objective else ())
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
 
@@ -158,3 +161,10 @@ class Policy:
     def signals(self) -> frozenset[SignalKey]:
         """All signals that the rules' conditions use."""
         return frozenset(read.key for read in self.inputs)
+
+    @property
+    def editions(self) -> tuple[str, ...]:
+        """All editions that it may switch to, the baseline first."""
+        tried = self.objective.editions if self.objective else ()
+        used = (self.baseline, *(rule.edition for rule in self.rules), *tried)
+        return tuple(dict.fromkeys(used))

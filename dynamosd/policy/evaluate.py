@@ -8,8 +8,9 @@ Each rule is a machine of its own (drawn in docs/policy.md):
        +----- not when ---+                 +---- not until ---+
 
 The first rule of the list that is active or leaving, and whose edition is not in quarantine, gives
-the edition; without one it is the baseline. Whether the policy may switch to it now is for its
-limits to say: they know the switches that were made from the edition being there the next time.
+the edition; without one the policy's objective does (``objective``), or else it is the baseline.
+Whether the policy may switch to it now is for its limits to say: they know the switches that were
+made from the edition being there the next time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Su
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
 from dynamosd.policy.durations import format_duration, format_number
+from dynamosd.policy.objective import Learning, Place, Wish, prefer, rest
 from dynamosd.policy.readings import Averages, Lack, Readings, take
 
 _IN_FORCE = frozenset({RuleState.ACTIVE, RuleState.LEAVING})
@@ -54,6 +56,7 @@ class PolicyState:
 
     ``rules``: where its rules stand, by name; one that is missing is inactive. ``switches``: when
     the switches were made that its limits still count. ``frozen_until``: until then it makes none.
+    ``learning``: what its objective has found out.
     """
 
     rules: Mapping[str, Progress] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class PolicyState:
     switches: tuple[float, ...] = ()
     asked: Asked | None = None
     frozen_until: float | None = None
+    learning: Learning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ def adopt(policy: Policy, current: str, now: float) -> PolicyState:
     for rule in policy.rules:
         if rule.edition == current and current != policy.baseline:
             return PolicyState({rule.name: Progress(RuleState.ACTIVE, now)})
+    if policy.objective and current in policy.objective.editions:
+        return PolicyState(learning=Learning(preferred=current))
     return PolicyState()
 
 
@@ -134,7 +140,8 @@ def carry_over(
 
     Rules that have not changed stay where they are, with the time that they have been there, and
     so do averages that are still used. The others begin as with `adopt`, if no rule is in force.
-    Switches count on, and what is frozen stays so, unless the limits have changed.
+    Switches count on, and what is frozen stays so, unless the limits have changed. What an
+    objective has found out stays known while it is the same, with the same baseline.
     """
     if old.subsystem != new.subsystem:
         return adopt(new, current, now)
@@ -144,12 +151,14 @@ def carry_over(
         for rule in new.rules
         if rule.name in state.rules and before.get(rule.name) == rule
     }
-    if not any(progress.state in _IN_FORCE for progress in kept.values()):
+    same = (old.objective, old.baseline) == (new.objective, new.baseline)
+    learning = state.learning if same else adopt(new, current, now).learning
+    if learning is None and not any(each.state in _IN_FORCE for each in kept.values()):
         kept = {**adopt(new, current, now).rules, **kept}
     averages = {read: each for read, each in state.averages.items() if read in new.inputs}
     if old.limits != new.limits:
-        return PolicyState(kept, averages)
-    return replace(state, rules=kept, averages=averages)
+        return PolicyState(kept, averages, learning=learning)
+    return replace(state, rules=kept, averages=averages, learning=learning)
 
 
 def evaluate(
@@ -171,10 +180,13 @@ def evaluate(
     readings, averages = take(policy.names, signals, state.averages, now)
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
-    target = winner.rule.edition if winner else policy.baseline
     limiter = _Limiter.of(policy.limits, state, situation)
+    place = _place(policy, situation, limiter)
+    wish, learning = _learn(policy, readings, state.learning, place, ruled=winner is not None)
+    target = winner.rule.edition if winner else wish.edition if wish else policy.baseline
     if target == current:
         suppressed, why_not = _held_back(steps, winner, current), ""
+        suppressed = suppressed or (wish.hindrance if wish else None)
     else:
         suppressed, why_not = limiter.hold_up(policy, target, situation)
     switches = target != current and suppressed in {None, Suppression.ADVISE}
@@ -186,12 +198,13 @@ def evaluate(
         current=current,
         target=target,
         rule=winner.rule.name if winner else "",
-        reason=_reason(policy, steps, winner) + why_not,
-        values=_values(steps, winner),
+        reason=_reason(policy, steps, winner, wish) + why_not,
+        values={**_values(steps, winner), **(wish.values if wish else {})},
         rules={each.rule.name: each.shown for each in steps},
-        phase=limiter.phase(situation) or _phase(steps, winner),
+        phase=limiter.phase(situation) or _phase(steps, winner, wish),
         suppressed=suppressed,
         readings=readings.values,
+        learned=wish.learned if wish else None,
     )
     return decision, PolicyState(
         rules={each.rule.name: each.progress for each in steps},
@@ -199,7 +212,31 @@ def evaluate(
         switches=limiter.switches,
         asked=Asked(target, now) if switches else None,
         frozen_until=limiter.frozen_until,
+        learning=learning,
     )
+
+
+def _place(policy: Policy, situation: Situation, limiter: _Limiter) -> Place:
+    return Place(
+        baseline=policy.baseline,
+        current=situation.current,
+        now=situation.now,
+        quarantined=situation.quarantined,
+        room=limiter.room(situation.now),
+        may_try=policy.mode is Mode.ENFORCE,
+    )
+
+
+def _learn(
+    policy: Policy, readings: Readings, before: Learning | None, place: Place, *, ruled: bool
+) -> tuple[Wish | None, Learning | None]:
+    """Ask the objective, if there is one and no rule is in force; it goes on from the second."""
+    if policy.objective is None:
+        return None, None
+    if ruled:
+        return None, rest(before or Learning(), place.current, place.now)
+    wish = prefer(policy.objective, readings, before or Learning(), place)
+    return wish, wish.learning
 
 
 # ------------------------------------------------------------------------------------- rules
@@ -309,14 +346,16 @@ def _held_back(steps: Sequence[_Step], winner: _Step | None, current: str) -> Su
     return None
 
 
-def _phase(steps: Sequence[_Step], winner: _Step | None) -> PolicyPhase:
-    """Say where the policy stands, as far as its rules go."""
+def _phase(steps: Sequence[_Step], winner: _Step | None, wish: Wish | None) -> PolicyPhase:
+    """Say where the policy stands, as far as its rules and its objective go."""
     shown = {each.shown for each in steps}
     if RuleState.QUARANTINED in shown and _is_before(steps, RuleState.QUARANTINED, winner):
         return PolicyPhase.QUARANTINED
     if winner is not None:
         lack = winner.hindrance in {Suppression.UNTRUSTED, Suppression.NO_DATA}
         return PolicyPhase(winner.hindrance) if lack and winner.hindrance else PolicyPhase.ACTIVE
+    if wish is not None and wish.phase is not PolicyPhase.INACTIVE:
+        return wish.phase
     for state in (RuleState.PENDING, RuleState.UNTRUSTED, RuleState.NO_DATA):
         if state in shown:
             return PolicyPhase(state)
@@ -401,23 +440,35 @@ class _Limiter:
             return PolicyPhase.FROZEN
         return PolicyPhase.COOLDOWN if self._cools(situation.now) else None
 
+    def room(self, now: float) -> int | None:
+        """Say how many switches may be made now, one after the other; None: any number."""
+        if self.frozen_until is not None:
+            return 0
+        most = self.limits.max_switches
+        return None if most is None else max(0, most - self._recent(now))
+
     def _cools(self, now: float) -> bool:
         if not self.switches:
             return False
         return not _is_over(now - self.switches[-1], self.limits.cooldown_seconds)
 
     def _is_full(self, now: float) -> bool:
-        most, per = self.limits.max_switches, self.limits.per_seconds
-        recent = sum(not _is_over(now - time, per) for time in self.switches)
-        return most is not None and recent >= most
+        most = self.limits.max_switches
+        return most is not None and self._recent(now) >= most
+
+    def _recent(self, now: float) -> int:
+        per = self.limits.per_seconds
+        return sum(not _is_over(now - time, per) for time in self.switches)
 
 
 # ----------------------------------------------------------------------------------- reasons
 
 
-def _reason(policy: Policy, steps: Sequence[_Step], winner: _Step | None) -> str:
+def _reason(policy: Policy, steps: Sequence[_Step], winner: _Step | None, wish: Wish | None) -> str:
     if winner is None:
         rules = "; ".join(f"rule {each.rule.name} {_describe(each)}" for each in steps)
+        if wish is not None:
+            return f"{wish.why}; {rules}" if rules else wish.why
         return f"baseline {policy.baseline}: {rules}"
     leaving = " (leaving)" if winner.shown is RuleState.LEAVING else ""
     return f"rule {winner.rule.name}{leaving}: {_list(winner.outcome.values)}{winner.why}"

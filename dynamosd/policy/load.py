@@ -16,10 +16,11 @@ from dynamosd.policy.condition import Condition
 from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
+from dynamosd.policy.objective import Goal, Objective
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec
+from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec, Spec
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -194,6 +195,7 @@ def _build(
         on_loss=spec.on_daemon_loss.action,
         loss_grace_seconds=spec.on_daemon_loss.grace,
         limits=_build_limits(spec.limits),
+        objective=_build_objective(spec, conditions),
         remarks=remarks,
         digest=digest,
     )
@@ -210,6 +212,29 @@ def _build_rule(rule: RuleSpec, conditions: Mapping[DataPath, Condition], path: 
         on_no_data=rule.on_no_data,
         samples=Samples(rule.samples.need, rule.samples.of) if rule.samples else EVERY_SAMPLE,
         hours=tuple(Hours(each.days, each.from_, each.to) for each in rule.during),
+    )
+
+
+def _build_objective(spec: Spec, conditions: Mapping[DataPath, Condition]) -> Objective | None:
+    made, path = spec.objective, ("spec", "objective")
+    if made is None:
+        return None
+    goal = Goal.MINIMIZE if made.minimize is not None else Goal.MAXIMIZE
+    named = made.editions or [rule.edition for rule in spec.rules]
+    editions = tuple(dict.fromkeys((spec.baseline, *named)))
+    return Objective(
+        goal=goal,
+        measure=conditions[*path, str(goal)],
+        editions=editions,
+        trial_seconds=made.trial,
+        settle_seconds=made.settle,
+        every_seconds=made.every,
+        # So no more than half of the time is spent on trials, however often the workload changes.
+        retry_seconds=made.retry_after or made.trial * len(editions),
+        min_difference=made.min_difference,
+        activity=conditions.get((*path, "activity")),
+        retry_on=conditions.get((*path, "retryOn")),
+        seed=made.seed,
     )
 
 

@@ -8,6 +8,7 @@ policies/schema.json``.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -40,6 +41,8 @@ MAX_GRACE_SECONDS = 3600.0
 MAX_SAMPLES = 64
 MAX_SWITCHES = 1000
 MAX_HOURS = 32
+MAX_TRIED_EDITIONS = 8
+MAX_SEED = 2**31 - 1
 
 
 def _duration(value: object) -> float:
@@ -74,6 +77,17 @@ def _period(value: object) -> float:
     return _within(value, "a period", 0.001, MAX_SECONDS)
 
 
+PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3})?%$"
+
+
+def _share(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value):
+        share = float(value.removesuffix("%")) / 100.0
+        if share <= 1.0:
+            return share
+    raise ValueError("a share is written in per cent, such as 5%, and is 100% at most")
+
+
 def _days(value: object) -> frozenset[int]:
     if isinstance(value, str):
         return parse_days(value)
@@ -92,6 +106,11 @@ Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout), _DURATION_SCHEMA]
 Grace = Annotated[float, BeforeValidator(_grace), _DURATION_SCHEMA]
 Period = Annotated[float, BeforeValidator(_period), _DURATION_SCHEMA]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
+]
 Days = Annotated[
     frozenset[int],
     BeforeValidator(_days),
@@ -172,6 +191,24 @@ class RuleSpec(_Strict):
     during: list[DuringSpec] = Field(default_factory=list, max_length=MAX_HOURS)
 
 
+class ObjectiveSpec(_Strict):
+    """A number that shall be small or large, and how much may be tried for it."""
+
+    minimize: ConditionText | None = None
+    maximize: ConditionText | None = None
+    editions: list[KernelName] | None = Field(
+        default=None, min_length=1, max_length=MAX_TRIED_EDITIONS
+    )
+    trial: Period = 10.0
+    settle: Period = 2.0
+    every: Period = 300.0
+    retry_after: Period | None = None
+    min_difference: Share = 0.05
+    activity: ConditionText | None = None
+    retry_on: ConditionText | None = None
+    seed: int = Field(default=1, ge=0, le=MAX_SEED)
+
+
 class SwitchSpec(_Strict):
     """How the policy switches."""
 
@@ -197,7 +234,8 @@ class Spec(_Strict):
     on_daemon_loss: OnDaemonLossSpec = Field(default_factory=OnDaemonLossSpec)
     switch: SwitchSpec = Field(default_factory=SwitchSpec)
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
-    rules: list[RuleSpec] = Field(min_length=1, max_length=MAX_RULES)
+    rules: list[RuleSpec] = Field(default_factory=list, min_length=1, max_length=MAX_RULES)
+    objective: ObjectiveSpec | None = None
 
 
 class PolicyFile(_Strict):
@@ -215,6 +253,7 @@ _AS_WRITTEN: Mapping[str, Callable[[Any], str]] = {
     PATTERN: format_duration,
     DAYS_PATTERN: lambda _days: f"{DAYS[0]}-{DAYS[-1]}",
     CLOCK_PATTERN: lambda minutes: f"{minutes // 60:02d}:{minutes % 60:02d}",
+    PERCENT_PATTERN: lambda share: f"{100.0 * share:g}%",
 }
 """How defaults are written that are something else once they are read, by their pattern."""
 

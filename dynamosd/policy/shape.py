@@ -40,6 +40,7 @@ _WRONG_VALUES: Mapping[str, str] = {
     "trusted": "bad-series",
     "signal": "bad-signal",
     "suppressed": "bad-value",
+    "minDifference": "bad-value",
 }
 """Codes of values that are wrong in their own way; the others of that kind are durations."""
 

@@ -205,7 +205,7 @@ def run_file(path: Path) -> FileResult:
 def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Problem]:
     """Yield what would make a test pass or fail for no good reason."""
     rules = [rule.name for rule in policy.rules]
-    editions = sorted({policy.baseline, *(rule.edition for rule in policy.rules)})
+    editions = sorted(policy.editions)
     for number, test in enumerate(content.tests):
         at: DataPath = ("tests", number)
         for index, series in enumerate(test.series):

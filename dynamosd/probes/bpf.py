@@ -111,6 +111,7 @@ def _sum(per_cpu: Any) -> FunctionSample:  # noqa: ANN401 (a ctypes array that B
         returns=sum(one.returns for one in per_cpu),
         sequential=sum(one.sequential for one in per_cpu),
         classified=sum(one.classified for one in per_cpu),
+        pages=sum(one.pages for one in per_cpu),
     )
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`make demo [KERNEL=6.1|6.12] [HOST=1]`: prepare the machine, run the scenario on it.
+"""`make demo [KERNEL=6.1|6.12] [HOST=1] [POLICY=…]`: prepare the machine, run the scenario on it.
 
 By default the machine is a VM with 800 MB of memory and a 900 MB file, so that the file does not
 fit the page cache, on a disk that is slowed down to a tenth of a common cloud volume (125 MB/s,
 3000 operations a second): the emulated CPU is about as much slower than a real one. With HOST=1 it
-is this machine, if that can do it.
+is this machine, if that can do it. With POLICY=readahead-objective the policy is one that finds out
+by itself which edition is best.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MEMORY = "800M"
 DISK = {"size": 1200 * MEGABYTE, "bytes_per_second": 12_500_000, "operations_per_second": 300}
 OUT = PROJECT / "demo-out"
 NAME = "data"
+SCENARIOS = {"readahead": "tests.demo.scenario", "readahead-objective": "tests.demo.learning"}
+"""What shows a policy at work, by the policy's name."""
 
 
 def make_data(path: Path, megabytes: int) -> None:
@@ -53,7 +56,10 @@ def data_folder() -> Iterator[Path]:
 
 def scenario(python: str, data: str, *more: str) -> list[str]:
     """Build the command that runs on the machine."""
-    return [python, "-m", "tests.demo.scenario", "--data", data, "--out", str(OUT), *more]
+    policy = os.environ.get("POLICY") or "readahead"
+    if policy not in SCENARIOS:
+        raise HarnessError(f"POLICY is {policy}; there are {', '.join(SCENARIOS)}")
+    return [python, "-m", SCENARIOS[policy], "--data", data, "--out", str(OUT), *more]
 
 
 def in_vm(kernel: str) -> int:

@@ -148,9 +148,8 @@ def adaptive(data: Path, disk: machine.BlockDevice, journal: Path, began: float)
     return Run("adaptive", recorder.phases, machine.read_switches(journal))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run both, tell what came of it, draw it; 0 if it switched both ways and gained, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take what a demo needs to know of the machine."""
     parser.add_argument(
         "--data", type=Path, required=True, help="a large file on the disk to be read"
     )
@@ -163,6 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=Path("/lib/modules") / os.uname().release / "updates",
         help="folder of the kernel modules",
     )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run both, tell what came of it, draw it; 0 if it switched both ways and gained, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     journal = args.out / "journal.jsonl"

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynamosd import cli, daemon, journal, status
+from dynamosd import cli, daemon, journal, recording, status
 from dynamosd.config import Config
 from dynamosd.daemon import Daemon, World, read_policies
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import CommandFailed, Kmod
 from dynamosd.model import FunctionSample, LeaseTerms
+from dynamosd.policy.load import load_policy
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors
 from dynamosd.probes.edition import DISTRUST_SAMPLES
+from dynamosd.replay import as_recorded
 from dynamosd.testing import FakeProbe
 from tests.unit.build import write_policy
 
@@ -1240,6 +1242,64 @@ def test_status_is_enough_to_explain(house: House, capsys: pytest.CaptureFixture
     assert second["policies"][0]["last_switch"]["to"] == "random"
     assert cli.main(["explain", "--runtime-dir", folder]) == 5
     assert "no daemon is running" in capsys.readouterr().err
+
+
+LEARNING = f"""
+apiVersion: dynamos/v1alpha1
+kind: SwitchPolicy
+metadata: {{name: learning}}
+spec:
+  subsystem: readahead
+  mode: enforce
+  objective:
+    maximize: calls_rate("{ORDER}")
+    editions: [original, random]
+    activity: calls_rate("{ORDER}") > 1.0
+"""
+
+
+def test_it_learns_which_edition_is_better(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in house.policies.iterdir():
+        file.unlink()
+    (house.policies / "learning.yaml").write_text(LEARNING)
+    folder = str(house.settings.runtime_dir)
+    shown: list[Any] = []
+
+    def explain() -> None:
+        assert cli.main(["explain", "--runtime-dir", folder]) == 0
+        assert cli.main(["explain", "--runtime-dir", folder, "-o", "json"]) == 0
+        text, brace, answer = capsys.readouterr().out.partition("{")
+        shown.extend([text, json.loads(brace + answer)])
+
+    def work() -> None:
+        house.module.call("readahead", ORDER, 30 if house.active() == "random" else 10)
+
+    plan: dict[float, Callable[[], object]] = {second + 0.5: work for second in range(40)}
+    house.run(40.0, {**plan, 5.2: explain, 39.7: explain})
+    assert [each[:2] for each in house.switches()] == [
+        ("original", "random"),
+        ("random", "original"),
+    ]
+    during, _, text, answer = shown
+    assert "the policy is trial, and wants original" in during
+    assert "prefers original, trying original; 1 trials in 1 rounds so far" in during
+    assert "random is active; the policy is active, and wants random" in text
+    assert f'objective: maximize calls_rate("{ORDER}") (now 30)' in text
+    assert "prefers random; 2 trials in 1 rounds so far" in text
+    assert "original: 10 ± 0, " in text
+    learned = answer["policies"][0]["learned"]
+    assert (learned["preferred"], learned["trying"], learned["trials"]) == ("random", None, 2)
+    assert house.metric("dynamos_objective_mean", policy="learning", edition="random") == 30
+    assert house.metric("dynamos_objective_mean", policy="learning", edition="original") == 10
+    assert house.metric("dynamos_objective_preferred", edition="random") == 1
+    assert house.metric("dynamos_objective_preferred", edition="original") is None
+    assert house.metric("dynamos_objective_trials_total") == 2
+    # What it learned is in the recording: played again it decides the same.
+    policy = load_policy(house.policies / "learning.yaml")
+    replayed = as_recorded(policy, recording.read(house.settings.recordings))
+    assert (replayed.compared >= 39, replayed.differing) == (True, 0)
 
 
 def test_explain_a_policy_that_was_never_evaluated(

@@ -88,7 +88,26 @@ def test_each_edition_has_its_own_figures() -> None:
         ("calls_share", "batched"): 0.75,
         ("sequential_share", "original"): 0.5,
         ("sequential_share", "batched"): 1.0,
+        ("pages_rate", "original"): 0.0,
+        ("pages_rate", "batched"): 0.0,
     }
+
+
+def test_pages_rate_is_how_far_readers_get_in_a_second() -> None:
+    window = SignalWindow()
+    first = sample(0.0, {"original": 5}, shares={"original": (0, 0)})
+    key = ("pages_rate", "pipe_write", "")
+    assert window.add(first).values[key] == Signal(None, reason="first sample: no rate yet")
+    figures = {
+        ("pipe", "pipe_write", "original"): FunctionSample(0, 0, 5, 10, pages=300),
+        ("pipe", "pipe_write", "batched"): FunctionSample(0, 0, 5, 10, pages=200),
+    }
+    values = window.add(replace(sample(0.5, {"original": 5}), probes=figures)).values
+    assert values[key] == Signal(1000.0)
+    assert values["pages_rate", "pipe_write", "original"] == Signal(600.0)
+    assert window.add(sample(1.0, {"original": 5})).values[key] == Signal(
+        None, reason="no probe figures"
+    )
 
 
 def test_an_edition_that_was_away_goes_on_where_it_was() -> None:

@@ -17,6 +17,7 @@ from dynamosd.policy.schema import (
     LimitsSpec,
     MaxSwitchesSpec,
     Metadata,
+    ObjectiveSpec,
     OnDaemonLossSpec,
     RuleSpec,
     SamplesSpec,
@@ -44,6 +45,7 @@ def test_every_key_has_its_line() -> None:
         "spec.switch.": SwitchSpec,
         "spec.onDaemonLoss.": OnDaemonLossSpec,
         "spec.limits.": LimitsSpec,
+        "spec.objective.": ObjectiveSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
         "": RuleSpec,
         "samples.": SamplesSpec,
@@ -51,7 +53,7 @@ def test_every_key_has_its_line() -> None:
     for prefix, model in models.items():
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
-    sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "samples"}
+    sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "spec.objective", "samples"}
     times = {field.alias or "" for field in DuringSpec.model_fields.values()}
     assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
 
