@@ -344,6 +344,8 @@ class Controller:
             raise Refused(f"advice {advice.id} does not hold any more: {decision.reason}")
         if why := self._against(subsystem, advice.target, enabled=kernel.enabled):
             raise Refused(f"{subsystem.name} stays as it is: {why}")
+        # A switch that holds callers holds the loop too, and the leases of other subsystems.
+        self.leases.expect_pause(policy.switch_timeout_seconds or 0.0, now)
         result = self._attempt(policy, subsystem, advice.target, "advice")
         self.journal.forget("switch", subsystem.name)
         told = {"advice": advice.id, "uid": by.uid, "login": by.login}
