@@ -7,15 +7,25 @@ line and column: a setting that is silently not in force is worse than a daemon 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from dynamosd import recording
 from dynamosd.errors import InvalidInput
+from dynamosd.labels import BUILT_IN, HOSTNAME, KERNEL, MAX_LABELS, check_name, check_text
 from dynamosd.policy.durations import parse_duration
 from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, did_you_mean
@@ -51,6 +61,8 @@ class Config:
     recording_folder: Path | None = None
     recording_bytes: int = recording.MAX_BYTES
     recording_keep: int = recording.KEEP
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All labels of the host, those too that are there by themselves."""
 
     @property
     def recordings(self) -> Path:
@@ -113,12 +125,23 @@ class _Recording(_Section):
     keep: int = Field(default=recording.KEEP, ge=0, le=1000)
 
 
+def _label_name(name: str) -> str:
+    if name in BUILT_IN:
+        raise ValueError(f'every host has a label "{name}" by itself')
+    return check_name(name)
+
+
+_LabelName = Annotated[str, AfterValidator(_label_name)]
+_LabelText = Annotated[str, AfterValidator(check_text)]
+
+
 class _File(_Section):
     metrics: _Metrics = Field(default_factory=_Metrics)
     journal: _Journal = Field(default_factory=_Journal)
     recording: _Recording = Field(default_factory=_Recording)
     runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
+    labels: dict[_LabelName, _LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
 
     @field_validator("window")
     @classmethod
@@ -148,7 +171,14 @@ def load(folder: Path) -> Config:
         Path(settings.recording.path) if settings.recording.path else None,
         settings.recording.max_bytes,
         settings.recording.keep,
+        host_labels(settings.labels),
     )
+
+
+def host_labels(given: Mapping[str, str]) -> dict[str, str]:
+    """Give all labels of this host; ``given`` are those of the settings."""
+    uname = os.uname()
+    return {HOSTNAME: uname.nodename, KERNEL: uname.release, **given}
 
 
 def _read(file: Path) -> _File:

@@ -31,7 +31,7 @@ from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, 
 from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dynamosd.clock import Clock
     from dynamosd.journal import Journal
@@ -74,6 +74,8 @@ class Controller:
     clock: Clock
     say: Callable[[str], None]
     recorder: Recorder | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of the host."""
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _seen: dict[str, Standing] = field(default_factory=dict)
@@ -237,6 +239,7 @@ class Controller:
             wall,
             _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
+            labels=self.labels,
         )
         decision, running.state = evaluate(policy, signals, before, situation)
         running.decision = decision

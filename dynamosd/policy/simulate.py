@@ -22,6 +22,7 @@ class Moment:
     wall: float = 0.0
     quarantined: Mapping[str, str] = field(default_factory=dict)
     paused: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def simulate(
@@ -35,7 +36,9 @@ def simulate(
         now = moment.signals.time
         if state is None:
             state = adopt(enforced, current, now)
-        situation = Situation(current, now, moment.wall, moment.quarantined, moment.paused)
+        situation = Situation(
+            current, now, moment.wall, moment.quarantined, moment.paused, labels=moment.labels
+        )
         decision, state = evaluate(enforced, moment.signals, state, situation)
         if decision.action is Action.SWITCH:
             current = decision.target
