@@ -82,6 +82,8 @@ class Controller:
     orders: Orders
     advice: AdviceBook
     recorder: Recorder | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of the host."""
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _seen: dict[str, Standing] = field(default_factory=dict)
@@ -262,6 +264,7 @@ class Controller:
             _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
             self.orders.why_paused(policy),
+            labels=self.labels,
         )
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:

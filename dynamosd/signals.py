@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dynamosd.model import Function, FunctionSample, Sample, Signal, SignalKey, Signals
+from dynamosd import hostsignals
+from dynamosd.model import Function, FunctionSample, HostSample, Sample, Signal, SignalKey, Signals
 
 CALLS_RATE = "calls_rate"
 IN_FLIGHT = "in_flight"
@@ -25,6 +26,7 @@ SIGNALS: Mapping[str, str] = {
     IN_FLIGHT: "threads executing the function now",
     CALLS_SHARE: "share (0 to 1) of the function's calls in the window that the edition had",
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
+    **hostsignals.SIGNALS,
 }
 """Every signal with its unit; conditions may use these names and no other."""
 
@@ -33,6 +35,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     IN_FLIGHT: (0.0, math.inf),
     CALLS_SHARE: (0.0, 1.0),
     SEQUENTIAL_SHARE: (0.0, 1.0),
+    **hostsignals.RANGES,
 }
 """The least and the greatest value that each signal can have."""
 
@@ -46,6 +49,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     IN_FLIGHT: _ALL_OR_ONE,
     CALLS_SHARE: ((FUNCTION, EDITION),),
     SEQUENTIAL_SHARE: _ALL_OR_ONE,
+    **hostsignals.ARGUMENTS,
 }
 """What the arguments of each signal name, for every number of them that it takes.
 
@@ -94,6 +98,7 @@ class _Point:
     time: float
     grown: Mapping[str, Mapping[str, Sums]]
     mismatches: Mapping[str, str]
+    host: HostSample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,20 @@ class SignalWindow:
                     values[name, function.name, edition] = (
                         Signal(signal.value, trusted=False, reason=distrust) if distrust else signal
                     )
+        values.update(self._of_host())
+        for name, signal in sample.sources.items():
+            values[hostsignals.SOURCE, name, ALL] = signal
         return Signals(sample.time, values)
+
+    def _of_host(self) -> Iterator[tuple[SignalKey, Signal]]:
+        """Yield the host's signals, over the points since the last one without a reading of it."""
+        samples: deque[HostSample] = deque()
+        for point in reversed(self._points):
+            if point.host is None:
+                break
+            samples.appendleft(point.host)
+        if samples:
+            yield from hostsignals.measure(samples, self._why_no_rate())
 
     def _start_again(self, why: str) -> None:
         self._points: deque[_Point] = deque()
@@ -215,6 +233,7 @@ class SignalWindow:
             time=sample.time,
             grown={name: self._grow(name, found) for name, found in counters.items()},
             mismatches={function: why for (_, function), why in sample.mismatches.items()},
+            host=sample.host,
         )
 
     def _grow(self, counter: str, found: Mapping[str, Mapping[str, int]]) -> Mapping[str, Sums]:

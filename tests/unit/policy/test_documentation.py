@@ -18,8 +18,10 @@ from dynamosd.policy.schema import (
     MaxSwitchesSpec,
     Metadata,
     OnDaemonLossSpec,
+    PrometheusSpec,
     RuleSpec,
     SamplesSpec,
+    SourceSpec,
     Spec,
     SwitchSpec,
 )
@@ -45,6 +47,8 @@ def test_every_key_has_its_line() -> None:
         "spec.onDaemonLoss.": OnDaemonLossSpec,
         "spec.limits.": LimitsSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
+        "spec.sources.": SourceSpec,
+        "spec.sources.prometheus.": PrometheusSpec,
         "": RuleSpec,
         "samples.": SamplesSpec,
     }
@@ -52,6 +56,7 @@ def test_every_key_has_its_line() -> None:
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
     sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "samples"}
+    sections |= {"spec.sources", "spec.sources.prometheus"}
     times = {field.alias or "" for field in DuringSpec.model_fields.values()}
     assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
 
