@@ -7,15 +7,25 @@ line and column: a setting that is silently not in force is worse than a daemon 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from dynamosd import recording
 from dynamosd.errors import InvalidInput
+from dynamosd.labels import BUILT_IN, HOSTNAME, KERNEL, MAX_LABELS, check_name, check_text
 from dynamosd.policy.durations import parse_duration
 from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, did_you_mean
@@ -53,6 +63,8 @@ class Config:
     recording_bytes: int = recording.MAX_BYTES
     recording_keep: int = recording.KEEP
     watch: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All labels of the host, those too that are there by themselves."""
 
     @property
     def orders(self) -> Path:
@@ -120,6 +132,16 @@ class _Recording(_Section):
     keep: int = Field(default=recording.KEEP, ge=0, le=1000)
 
 
+def _label_name(name: str) -> str:
+    if name in BUILT_IN:
+        raise ValueError(f'every host has a label "{name}" by itself')
+    return check_name(name)
+
+
+_LabelName = Annotated[str, AfterValidator(_label_name)]
+_LabelText = Annotated[str, AfterValidator(check_text)]
+
+
 class _File(_Section):
     metrics: _Metrics = Field(default_factory=_Metrics)
     journal: _Journal = Field(default_factory=_Journal)
@@ -127,6 +149,7 @@ class _File(_Section):
     runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
     watch: bool = False
+    labels: dict[_LabelName, _LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
 
     @field_validator("window")
     @classmethod
@@ -157,7 +180,14 @@ def load(folder: Path) -> Config:
         settings.recording.max_bytes,
         settings.recording.keep,
         settings.watch,
+        host_labels(settings.labels),
     )
+
+
+def host_labels(given: Mapping[str, str]) -> dict[str, str]:
+    """Give all labels of this host; ``given`` are those of the settings."""
+    uname = os.uname()
+    return {HOSTNAME: uname.nodename, KERNEL: uname.release, **given}
 
 
 def _read(file: Path) -> _File:

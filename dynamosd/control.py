@@ -82,6 +82,8 @@ class Controller:
     orders: Orders
     advice: AdviceBook
     recorder: Recorder | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those of the host."""
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, _Running] = field(default_factory=dict)
     _seen: dict[str, Standing] = field(default_factory=dict)
@@ -262,6 +264,7 @@ class Controller:
             _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
             self.orders.why_paused(policy),
+            labels=self.labels,
         )
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
@@ -344,6 +347,8 @@ class Controller:
             raise Refused(f"advice {advice.id} does not hold any more: {decision.reason}")
         if why := self._against(subsystem, advice.target, enabled=kernel.enabled):
             raise Refused(f"{subsystem.name} stays as it is: {why}")
+        # A switch that holds callers holds the loop too, and the leases of other subsystems.
+        self.leases.expect_pause(policy.switch_timeout_seconds or 0.0, now)
         result = self._attempt(policy, subsystem, advice.target, "advice")
         self.journal.forget("switch", subsystem.name)
         told = {"advice": advice.id, "uid": by.uid, "login": by.login}

@@ -22,6 +22,7 @@ from dynamosd.clock import Clock, SystemClock, Ticker
 from dynamosd.control import Controller
 from dynamosd.desk import Desk
 from dynamosd.errors import DynamosError, Unreachable
+from dynamosd.hostsignals import SIGNALS as HOST_SIGNALS
 from dynamosd.journal import Journal, rfc3339
 from dynamosd.kmod import ROOT_HINT, Kmod
 from dynamosd.lease import LeaseKeeper
@@ -39,21 +40,27 @@ from dynamosd.metrics import (
     probe_values,
     sample_values,
     signal_values,
+    source_values,
 )
 from dynamosd.orders import Orders, pause_json
+from dynamosd.policy.expression import Input
 from dynamosd.policy.load import check_files
 from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
+from dynamosd.probes.procfs import PROC, read_host
 from dynamosd.recording import Recorder
 from dynamosd.requests import Inbox
 from dynamosd.signals import SIGNAL_KEYS, SignalWindow
+from dynamosd.sources.poll import Fetch, Sources
+from dynamosd.sources.prometheus import fetch
 from dynamosd.switcher import Switcher
 from dynamosd.watch import Watch
 from dynamosd.web import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
     from types import FrameType
 
     from dynamosd.config import Config
@@ -81,12 +88,15 @@ class World:
     """What the daemon works on; tests give it another one.
 
     ``attach`` attaches the probes, and may take a minute. ``say`` shows a line to the operator.
+    ``proc`` is where the host's figures are, and ``ask`` asks the policies' sources.
     """
 
     say: Callable[[str], None]
     kmod: Kmod = field(default_factory=Kmod)
     attach: Callable[[], Probe] = _attach
     clock: Clock = field(default_factory=SystemClock)
+    proc: Path = PROC
+    ask: Fetch = fetch
 
 
 # --------------------------------------------------------------------------------- policies
@@ -100,7 +110,7 @@ def read_policies(
     Raises:
         PolicyErrors: with all that is wrong with any of them.
     """
-    checked = check_files(settings.policies, known=known)
+    checked = check_files(settings.policies, known=known, labels=settings.labels)
     if has_errors(checked.problems):
         raise PolicyErrors(checked.problems)
     for problem in checked.problems:
@@ -165,6 +175,8 @@ class Daemon:
         )
         self._watch = watch
         self._controller.recorder = self._recorder
+        self._controller.labels = settings.labels
+        self._sources = Sources(world.clock, world.ask)
         self._window = SignalWindow(settings.window_seconds)
         self._sampler = Sampler(world.kmod, None, world.clock.now)
         self._mismatches = 0
@@ -194,6 +206,7 @@ class Daemon:
         """Work until `request_stop`; give the exit code."""
         self._desk.inbox.open()
         self._record_start()
+        self._want_sources()
         try:
             self._loop()
         finally:
@@ -262,7 +275,14 @@ class Daemon:
             self._journal.record("module_back", version=sample.kernel.version)
         self._kernel = sample.kernel
         self._look_after_probe()
-        return sample
+        host = read_host(self._clock.now(), self._world.proc)
+        results = self._sources.signals(sample.time)
+        return dataclasses.replace(sample, host=host, sources=results)
+
+    def _want_sources(self) -> None:
+        """Ask what the policies in force want to know, and nothing else."""
+        policies = self._controller.policies
+        self._sources.want({each.name: each for one in policies for each in one.sources}.values())
 
     def _module_gone(self, error: DynamosError) -> None:
         if self._kernel is not None:
@@ -320,6 +340,7 @@ class Daemon:
         values |= pause_values(controller.policies, self._orders.pause_of)
         values |= advice_values(self._advice.open(controller.policies))
         values |= self._tally.values() | self._probe_values()
+        values |= source_values(self._sources.found)
         if sample is not None:
             values |= kernel_values(sample.kernel) | sample_values(sample)
         if signals is not None:
@@ -348,6 +369,7 @@ class Daemon:
             "reloads": self._reloads,
             "reload_error": self._reload_error,
             "recordings": str(self._settings.recordings),
+            "labels": dict(self._settings.labels),
             "policies": self._controller.status(),
             "pauses": [pause_json(each) for each in self._orders.pauses.values()],
             "advice": [advice_json(each) for each in self._advice.all()],
@@ -355,6 +377,12 @@ class Daemon:
             "signals": [
                 {**dict(zip(SIGNAL_KEYS, key, strict=True)), **dataclasses.asdict(each)}
                 for key, each in found.items()
+                if key[0] not in HOST_SIGNALS
+            ],
+            "host_signals": [
+                {"signal": Input(*key).text, **dataclasses.asdict(each)}
+                for key, each in found.items()
+                if key[0] in HOST_SIGNALS
             ],
         }
 
@@ -385,6 +413,7 @@ class Daemon:
         self._reload_ok, self._reloaded = True, self._clock.wall()
         self._reload_error = ""
         self._controller.put_in_force(policies, kernel)
+        self._want_sources()
         names = [policy.name for policy in policies]
         self._ticker = dataclasses.replace(self._ticker, period=self._period())
         self._say(f"policies read again: {', '.join(names) or 'none'}")
@@ -398,6 +427,7 @@ class Daemon:
         with contextlib.suppress(Unreachable):
             clean = self._controller.leave(self._world.kmod.read())
         self._leases.close()
+        self._sources.close()
         self._sampler.detach("")
         self._recorder.close()
         self._journal.close()

@@ -23,6 +23,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from dynamosd import __version__
+from dynamosd.hostsignals import CPU_BUSY, MEMORY_AVAILABLE, PRESSURE, SOURCE
 from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
 from dynamosd.policy.definition import Mode
 from dynamosd.signals import SIGNAL_KEYS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dynamosd.model import Decision, KernelState, ProbeCost, Sample, Signals, SwitchResult
     from dynamosd.orders import Pause
     from dynamosd.policy.definition import Policy
+    from dynamosd.sources.poll import Found
 
 Labels = tuple[str, ...]
 Values = dict[str, dict[Labels, float]]
@@ -166,6 +168,46 @@ DEFINITIONS = (
         "gauge",
         _SIGNAL,
         "Whether policies may rest on the signal; 0 while probes and module disagree.",
+    ),
+    Definition(
+        "dynamos_pressure_ratio",
+        "gauge",
+        ("resource", "stall"),
+        "Share of the window in which some or all busy tasks waited for the resource; absent while "
+        "there is no data.",
+    ),
+    Definition(
+        "dynamos_cpu_busy_ratio",
+        "gauge",
+        (),
+        "Share of the window that all CPUs together were not idle; absent while there is no data.",
+    ),
+    Definition(
+        "dynamos_memory_available_ratio",
+        "gauge",
+        (),
+        "Share of the memory that new programs could have; absent while there is no data.",
+    ),
+    Definition(
+        "dynamos_source_value",
+        "gauge",
+        ("source",),
+        "Newest result of a policy's source; absent while there is none, or it is stale.",
+    ),
+    Definition(
+        "dynamos_source_fetches_total", "counter", ("source",), "Times the source was asked."
+    ),
+    Definition(
+        "dynamos_source_errors_total",
+        "counter",
+        ("source",),
+        "Times the source was asked and gave no result.",
+    ),
+    Definition(
+        "dynamos_source_last_result_timestamp_seconds",
+        "gauge",
+        ("source",),
+        "When the newest result of the source was asked for, Unix time.",
     ),
     Definition(
         "dynamos_policy_mode",
@@ -339,6 +381,14 @@ but an exclusive one waits until nobody is inside, for up to a minute."""
 
 _DURATION = "dynamos_switch_duration_seconds"
 
+_OTHER_SIGNALS: Mapping[str, str] = {
+    PRESSURE: "dynamos_pressure_ratio",
+    CPU_BUSY: "dynamos_cpu_busy_ratio",
+    MEMORY_AVAILABLE: "dynamos_memory_available_ratio",
+    SOURCE: "dynamos_source_value",
+}
+"""The metrics of those signals that are not of a function; their arguments are the labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
@@ -424,14 +474,33 @@ def sample_values(sample: Sample) -> Values:
 
 
 def signal_values(signals: Signals) -> Values:
-    """Give the signals, those without data only by whether they are trusted."""
+    """Give the signals, those of functions without data only by whether they are trusted."""
     known: dict[Labels, float] = {}
     trusted: dict[Labels, float] = {}
+    others: Values = {metric: {} for metric in _OTHER_SIGNALS.values()}
     for key, signal in signals.values.items():
-        trusted[key] = float(signal.trusted)
+        metric = _OTHER_SIGNALS.get(key[0])
+        if metric is None:
+            trusted[key] = float(signal.trusted)
         if signal.value is not None:
-            known[key] = signal.value
-    return {"dynamos_signal": known, "dynamos_signal_trusted": trusted}
+            labels = key if metric is None else tuple(filter(None, key[1:]))
+            (known if metric is None else others[metric])[labels] = signal.value
+    return {"dynamos_signal": known, "dynamos_signal_trusted": trusted, **others}
+
+
+def source_values(found: Mapping[str, Found]) -> Values:
+    """Give how the policies' sources do, by name."""
+    return {
+        "dynamos_source_fetches_total": {
+            (name,): float(each.fetches) for name, each in found.items()
+        },
+        "dynamos_source_errors_total": {
+            (name,): float(each.errors) for name, each in found.items()
+        },
+        "dynamos_source_last_result_timestamp_seconds": {
+            (name,): each.wall for name, each in found.items() if each.value is not None
+        },
+    }
 
 
 def lease_values(held: Mapping[str, bool]) -> Values:

@@ -140,18 +140,64 @@ class ProbeCost:
     missed: int
 
 
+RESOURCES = ("cpu", "io", "memory")
+"""What tasks may be stalled for, as the kernel measures it."""
+
+STALLS = ("some", "full")
+"""How many of those that want to run are: at least one of them, or all at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """Time that all CPUs together have been busy and idle since boot, in the kernel's ticks."""
+
+    busy: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """One reading of the whole host's figures, at ``time``.
+
+    ``stalled`` has the seconds of stall since boot, by one of `RESOURCES` and one of `STALLS`.
+    ``memory_available`` is the share (0 to 1) that new programs could have. ``lacks`` says why one
+    of `RESOURCES`, ``stat`` or ``meminfo`` could not be read.
+    """
+
+    time: float
+    stalled: Mapping[tuple[str, str], float]
+    cpu: CpuTimes | None
+    memory_available: float | None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Prometheus query whose result is a signal; ``url`` is that of the server."""
+
+    name: str
+    url: str
+    query: str
+    every_seconds: float
+    staleness_seconds: float
+    timeout_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One reading of all sources. ``probes`` is keyed by (subsystem, function, edition).
 
     ``mismatches`` holds, per (subsystem, function), why the probes' figures and the module's exact
-    counters disagree; such a function's signals are not trusted.
+    counters disagree; such a function's signals are not trusted. ``sources`` has the newest results
+    of the policies' sources, by name.
     """
 
     time: float
     kernel: KernelState
     probes: Mapping[tuple[str, str, str], FunctionSample]
     mismatches: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    host: HostSample | None = None
+    sources: Mapping[str, Signal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

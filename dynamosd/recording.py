@@ -84,6 +84,7 @@ class Recorder:
     errors: int = 0
     _writer: RecordingWriter | None = None
     _known: dict[str, tuple[PolicyState, str]] = field(default_factory=dict)
+    _labels: Mapping[str, str] = field(default_factory=dict)
     _retry_at: float = float("-inf")
     _failing: bool = False
 
@@ -96,7 +97,12 @@ class Recorder:
         try:
             writer = self._open(wall)
             entries = [self._entry(each) for each in evaluated]
-            writer.write(_sample(now, wall, signals, entries))
+            line = _sample(now, wall, signals, entries)
+            labels = evaluated[0].situation.labels
+            if labels != self._labels:
+                line["labels"] = dict(labels)
+            writer.write(line)
+            self._labels = labels
             if writer.size >= self.max_bytes:
                 self.close()
         except OSError as error:
@@ -118,6 +124,7 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{_next_number(self.folder):08d}{SUFFIX}"
             self._known.clear()
+            self._labels = {}
             self._writer = RecordingWriter(path, {**self.about, "wall": wall})
             # Only now that there is a new one: a full disk must not eat the old ones.
             for old in files(self.folder)[: -self.keep]:
@@ -282,9 +289,17 @@ class Entry:
     state: PolicyState | None = None
     suspended: str = ""
 
-    def situation(self, now: float, wall: float) -> Situation:
-        """Give what the policy found."""
-        return Situation(self.current, now, wall, self.quarantined, self.paused, self.suspended)
+    def situation(self, tick: Tick) -> Situation:
+        """Give what the policy found at a tick, which has this entry."""
+        return Situation(
+            self.current,
+            tick.now,
+            tick.wall,
+            self.quarantined,
+            self.paused,
+            self.suspended,
+            labels=tick.labels,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +310,7 @@ class Tick:
     wall: float
     signals: Signals
     entries: Mapping[str, Entry]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> Iterator[Tick]:
@@ -343,9 +359,11 @@ def _with_editions(line: Json) -> Json:
 def _read_file(path: Path) -> Iterator[Tick]:
     lines = read_lines(path)
     next(lines)
+    labels: Json = {}
     for number, line in enumerate(lines, 2):
         try:
-            tick = _tick(line)
+            labels = line.get("labels", labels)
+            tick = _tick(line, labels)
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput(f"{path}: line {number} is not a sample: {error!r}") from None
         yield tick
@@ -391,14 +409,15 @@ def _decompress(file: BinaryIO) -> Iterator[bytes]:
             return
 
 
-def _tick(line: Json) -> Tick:
+def _tick(line: Json, labels: Json) -> Tick:
     now, wall = float(line["now"]), float(line["wall"])
     values = {
         (str(signal), str(function), str(edition)): Signal(value, bool(trusted), str(reason))
         for signal, function, edition, value, trusted, reason in line["signals"]
     }
     entries = {str(entry["policy"]): _entry(entry) for entry in line["policies"]}
-    return Tick(now, wall, Signals(now, values), entries)
+    hosts = {str(name): str(text) for name, text in dict(labels).items()}
+    return Tick(now, wall, Signals(now, values), entries, hosts)
 
 
 def _entry(entry: Json) -> Entry:

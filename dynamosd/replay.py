@@ -175,7 +175,7 @@ def as_recorded(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> 
             state = entry.state if entry.digest == policy.digest else None
         if state is None:
             continue
-        situation = entry.situation(tick.now, tick.wall)
+        situation = entry.situation(tick)
         decision, state = evaluate(policy, tick.signals, state, situation)
         replayed.add(tick, decision)
         replayed.compared += 1
@@ -209,7 +209,7 @@ def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replay
             continue
         ticker.arrive(tick.now)
         quarantined = entry.quarantined if entry else {}
-        situation = Situation(current, tick.now, tick.wall, quarantined)
+        situation = Situation(current, tick.now, tick.wall, quarantined, labels=tick.labels)
         decision, state = evaluate(policy, tick.signals, state, situation)
         replayed.add(tick, decision)
         if decision.action is Action.SWITCH:

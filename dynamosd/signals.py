@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dynamosd.model import Function, FunctionSample, Sample, Signal, SignalKey, Signals
+from dynamosd import hostsignals
+from dynamosd.model import Function, FunctionSample, HostSample, Sample, Signal, SignalKey, Signals
 
 CALLS_RATE = "calls_rate"
 IN_FLIGHT = "in_flight"
@@ -27,6 +28,7 @@ SIGNALS: Mapping[str, str] = {
     CALLS_SHARE: "share (0 to 1) of the function's calls in the window that the edition had",
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
     PAGES_RATE: "pages per second that the readers got on by over the window, by the judged calls",
+    **hostsignals.SIGNALS,
 }
 """Every signal with its unit; conditions may use these names and no other."""
 
@@ -36,6 +38,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     CALLS_SHARE: (0.0, 1.0),
     SEQUENTIAL_SHARE: (0.0, 1.0),
     PAGES_RATE: (0.0, math.inf),
+    **hostsignals.RANGES,
 }
 """The least and the greatest value that each signal can have."""
 
@@ -50,6 +53,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     CALLS_SHARE: ((FUNCTION, EDITION),),
     SEQUENTIAL_SHARE: _ALL_OR_ONE,
     PAGES_RATE: _ALL_OR_ONE,
+    **hostsignals.ARGUMENTS,
 }
 """What the arguments of each signal name, for every number of them that it takes.
 
@@ -99,6 +103,7 @@ class _Point:
     time: float
     grown: Mapping[str, Mapping[str, Sums]]
     mismatches: Mapping[str, str]
+    host: HostSample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,20 @@ class SignalWindow:
                     values[name, function.name, edition] = (
                         Signal(signal.value, trusted=False, reason=distrust) if distrust else signal
                     )
+        values.update(self._of_host())
+        for name, signal in sample.sources.items():
+            values[hostsignals.SOURCE, name, ALL] = signal
         return Signals(sample.time, values)
+
+    def _of_host(self) -> Iterator[tuple[SignalKey, Signal]]:
+        """Yield the host's signals, over the points since the last one without a reading of it."""
+        samples: deque[HostSample] = deque()
+        for point in reversed(self._points):
+            if point.host is None:
+                break
+            samples.appendleft(point.host)
+        if samples:
+            yield from hostsignals.measure(samples, self._why_no_rate())
 
     def _start_again(self, why: str) -> None:
         self._points: deque[_Point] = deque()
@@ -220,6 +238,7 @@ class SignalWindow:
             time=sample.time,
             grown={name: self._grow(name, found) for name, found in counters.items()},
             mismatches={function: why for (_, function), why in sample.mismatches.items()},
+            host=sample.host,
         )
 
     def _grow(self, counter: str, found: Mapping[str, Mapping[str, int]]) -> Mapping[str, Sums]:

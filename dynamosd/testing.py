@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import CommandFailed, Event, Kmod, parse_events
-from dynamosd.model import HELD, LOST, ORIGINAL, FunctionSample, ProbeCost
+from dynamosd.model import HELD, LOST, ORIGINAL, RESOURCES, FunctionSample, ProbeCost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -627,3 +627,44 @@ class ManualClock:
             self._woken = False
         else:
             self._now = max(self._now, deadline)
+
+
+# -------------------------------------------------------------------------------------- the host
+
+
+class FakeHost:
+    """The files of /proc that tell how busy a host is; times are in seconds since its boot.
+
+    Args:
+        proc: where the files are; the folder is made.
+    """
+
+    def __init__(self, proc: Path) -> None:
+        """Begin idle, with pressure measured."""
+        self.proc = proc
+        (proc / "pressure").mkdir(parents=True)
+        for resource in RESOURCES:
+            self.stall(resource, some=0.0, full=0.0)
+        self.run(busy=0, idle=1000)
+        self.remember(total=1000, available=900)
+
+    def stall(self, resource: str, *, some: float, full: float = 0.0) -> None:
+        """Let tasks have been stalled for so many seconds by now."""
+        averages = "avg10=0.00 avg60=0.00 avg300=0.00"
+        spent = {"some": some, "full": full}
+        lines = [f"{kind} {averages} total={round(each * 1e6)}\n" for kind, each in spent.items()]
+        (self.proc / "pressure" / resource).write_text("".join(lines))
+
+    def run(self, *, busy: int, idle: int) -> None:
+        """Let the CPUs have been busy and idle for so many ticks by now."""
+        text = f"cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 {busy} 0 0 {idle} 0 0 0 0 0 0\nintr 1\n"
+        (self.proc / "stat").write_text(text)
+
+    def remember(self, *, total: int, available: int) -> None:
+        """Have so much memory, in KiB."""
+        text = f"MemTotal: {total} kB\nMemFree: 1 kB\nMemAvailable: {available} kB\n"
+        (self.proc / "meminfo").write_text(text)
+
+    def switch_psi_off(self) -> None:
+        """Be a kernel that was booted with psi=0."""
+        shutil.rmtree(self.proc / "pressure")

@@ -239,6 +239,12 @@ def _add_check(commands: _Commands[_Parser]) -> None:
         "--offline", action="store_true", help="do not look which names the module has"
     )
     parser.add_argument(
+        "--config",
+        metavar="DIR",
+        type=Path,
+        help="the daemon's settings, for the labels of the host (PATH, if it is one folder)",
+    )
+    parser.add_argument(
         "--format",
         choices=("text", "github"),
         default="text",

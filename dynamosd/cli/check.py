@@ -14,7 +14,7 @@ from dynamosd.policy.problems import PolicyErrors, Problem, Severity, format_git
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from dynamosd.kmod import Kmod
@@ -26,7 +26,7 @@ def check_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show what is wrong with policy files and, in a folder, with the daemon's settings."""
     known = None if args.offline else _known_names(kmod)
     settings, files = _files(args.paths)
-    checked = check_files(files, known=known)
+    checked = check_files(files, known=known, labels=_labels(args.config, args.paths, settings))
     problems = [*settings, *checked.problems]
     code = _exit_code(problems)
     if args.output == "json":
@@ -66,6 +66,15 @@ def _files(paths: Iterable[Path]) -> tuple[list[Problem], list[Path]]:
         except PolicyErrors as error:
             problems += error.problems
     return problems, files
+
+
+def _labels(
+    folder: Path | None, paths: Sequence[Path], wrong: Sequence[Problem]
+) -> Collection[str] | None:
+    """Give the names of the host's labels, if there are settings that are good."""
+    if folder is None and len(paths) == 1 and paths[0].is_dir() and not wrong:
+        folder = paths[0]
+    return None if folder is None else config.load(folder).labels
 
 
 def _exit_code(problems: list[Problem]) -> int:

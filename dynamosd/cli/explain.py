@@ -142,6 +142,8 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _values(comparison: Comparison) -> str:
+    if comparison.left is comparison.right is None and comparison.result is not None:
+        return ""
     left, right = (
         "no usable value" if value is None else format_number(value)
         for value in (comparison.left, comparison.right)

@@ -84,7 +84,7 @@ def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
     daemon = status.read(args.runtime_dir)
     if daemon is None:
         raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
-    found = [each for each in daemon["advice"] if args.all or each["state"] in _SHOWN]
+    found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in _SHOWN]
     if args.output == "json":
         print_json("AdviceList", updated=daemon["updated"], advice=found)
         return 0

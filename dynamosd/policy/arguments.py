@@ -6,15 +6,32 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dynamosd.hostsignals import LABEL, RESOURCE, SOURCE, STALL, WORDS
 from dynamosd.policy.expression import Input
 from dynamosd.signals import ARGUMENTS, EDITION, FUNCTION
 
 _PATTERNS = {
     FUNCTION: re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}"),
     EDITION: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
+    SOURCE: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
+    LABEL: re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?"),
+    **{kind: re.compile("|".join(words)) for kind, words in WORDS.items()},
 }
-_EXAMPLES = {FUNCTION: "pipe_write", EDITION: "original"}
-_ARTICLES = {FUNCTION: "a function", EDITION: "an edition"}
+_EXAMPLES = {
+    FUNCTION: "pipe_write",
+    EDITION: "original",
+    SOURCE: "queue_depth",
+    LABEL: "role",
+    **{kind: words[0] for kind, words in WORDS.items()},
+}
+_ARTICLES = {
+    FUNCTION: "a function",
+    EDITION: "an edition",
+    SOURCE: "a source",
+    LABEL: "a label",
+    RESOURCE: "a resource",
+    STALL: "a kind of stall",
+}
 
 _CALL = re.compile(r'([a-z_][a-z0-9_]*)\(\s*((?:"[^"]*"\s*,\s*)*"[^"]*")?\s*\)')
 _QUOTED = re.compile(r'"([^"]*)"')
@@ -30,6 +47,8 @@ class BadArgument(ValueError):
 
 def usage(signal: str) -> str:
     """Return in words what a signal takes."""
+    if ARGUMENTS[signal] == ((),):
+        return f"{signal} takes nothing"
     forms = (" and ".join(_ARTICLES[kind] for kind in form) for form in ARGUMENTS[signal])
     return f"{signal} takes {', or '.join(forms)}, in quotes"
 
@@ -49,13 +68,15 @@ def read_of(signal: str, arguments: Sequence[object]) -> Input:
     form = next((form for form in ARGUMENTS[signal] if len(form) == len(arguments)), None)
     if form is None:
         raise BadArgument(0, usage(signal))
-    named = {EDITION: ""}
+    named: dict[str, str] = {}
     for index, (kind, argument) in enumerate(zip(form, arguments, strict=True)):
         if not isinstance(argument, str) or not _PATTERNS[kind].fullmatch(argument):
-            message = f"argument {index + 1} of {signal} must be {_ARTICLES[kind]}'s name in quotes"
-            raise BadArgument(index, message)
+            what = f"{_ARTICLES[kind]}'s name in quotes"
+            if kind in WORDS:
+                what = " or ".join(f'"{word}"' for word in WORDS[kind])
+            raise BadArgument(index, f"argument {index + 1} of {signal} must be {what}")
         named[kind] = argument
-    edition = named.pop(EDITION)
+    edition = named.pop(EDITION, "") or named.pop(STALL, "")
     return Input(signal, "".join(named.values()), edition)
 
 

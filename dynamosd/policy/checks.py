@@ -7,10 +7,12 @@ shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dynamosd.hostsignals import LABEL, SOURCE
 from dynamosd.model import ORIGINAL, Signals
+from dynamosd.policy import outside
 from dynamosd.policy.condition import (
     Condition,
     ConditionError,
@@ -40,10 +42,14 @@ _CONDITIONS = ("when", "until")
 
 @dataclass(slots=True)
 class Checker:
-    """Checks one document; ``problems`` and ``conditions`` (by path) then hold the results."""
+    """Checks one document; ``problems`` and ``conditions`` (by path) then hold the results.
+
+    ``labels`` are the names of the host's labels; None if they are not known.
+    """
 
     document: Document
     known: Mapping[str, SubsystemNames] | None
+    labels: Collection[str] | None = None
     problems: list[Problem] = field(default_factory=list)
     conditions: dict[Path, Condition] = field(default_factory=dict)
 
@@ -61,6 +67,7 @@ class Checker:
         for path in self._rules():
             self._check_samples((*path, "samples"))
             self._check_hours((*path, "during"))
+        self._check_outside()
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
@@ -89,8 +96,8 @@ class Checker:
             self._error(path, message, "condition-value")
 
     def _report_fault(self, path: Path, fault: Fault) -> None:
-        place, outside = self._place_in(path, fault.line, fault.column)
-        self._add(place, Severity.ERROR, fault.message + outside, fault.code, fault.hint)
+        place, where = self._place_in(path, fault.line, fault.column)
+        self._add(place, Severity.ERROR, fault.message + where, fault.code, fault.hint)
 
     def _place_in(self, path: Path, line: int, column: int) -> tuple[Place, str]:
         """Return a position inside a text; if the file shows it otherwise, say it in words."""
@@ -238,6 +245,27 @@ class Checker:
                 message = f"from {begin} to {end} there is no time"
                 self._error((*path, index), message, "bad-time", "24:00 is the end of a day")
 
+    def _check_outside(self) -> None:
+        """Check the sources and the host's labels that conditions name."""
+        sources = [name for _, name in outside.source_names(self.document)]
+        used: set[str] = set()
+        unchecked: Place | None = None
+        for path, condition in self.conditions.items():
+            for each in condition.references:
+                place, where = self._place_in(path, each.line, each.column)
+                if found := outside.fault(each, sources, self.labels):
+                    message, code, hint = found
+                    self._add(place, Severity.ERROR, message + where, code, hint)
+                if each.kind == SOURCE:
+                    used.add(each.name)
+                elif each.kind == LABEL and self.labels is None:
+                    unchecked = unchecked or place
+        self.problems += outside.check_sources(self.document, used)
+        if unchecked is not None:
+            message = "names of labels were not checked"
+            hint = "give the daemon's settings with --config"
+            self._add(unchecked, Severity.NOTE, message, "labels-not-checked", hint)
+
     def _check_known_names(self) -> None:
         subsystem = _text(self.document, _SUBSYSTEM)
         if subsystem is None:
@@ -287,10 +315,10 @@ class Checker:
             for reference in condition.references:
                 there, code = known.get(reference.kind, (frozenset({reference.name}), ""))
                 if reference.name not in there:
-                    place, outside = self._place_in(path, reference.line, reference.column)
+                    place, where = self._place_in(path, reference.line, reference.column)
                     message = f'subsystem "{subsystem}" has no {reference.kind} "{reference.name}"'
                     hint = did_you_mean(reference.name, there) or _choices(there)
-                    self._add(place, Severity.ERROR, message + outside, code, hint)
+                    self._add(place, Severity.ERROR, message + where, code, hint)
 
     def _error(self, path: Path, message: str, code: str, hint: str = "") -> None:
         self.problems.append(self.document.error(path, message, code, hint))

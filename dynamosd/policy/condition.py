@@ -20,8 +20,10 @@ from typing import NamedTuple
 from cel_expr_python import cel
 
 from dynamosd.errors import InvalidInput
+from dynamosd.hostsignals import LABEL
+from dynamosd.labels import check_text
 from dynamosd.model import SignalKey, Signals
-from dynamosd.policy import syntax
+from dynamosd.policy import facts, syntax
 from dynamosd.policy.arguments import BadArgument, example, read_of, usage
 from dynamosd.policy.durations import format_duration, parse_duration
 from dynamosd.policy.expression import MISSING, Input, Program, Undecided, Unsupported, build
@@ -212,7 +214,7 @@ def _check(text: str) -> cel.Expression:
 
 def _make(text: str, program: cel.Expression) -> Condition:
     """Make a condition of what was checked, if there is nothing in it that has no place there."""
-    tree = syntax.parse(program.serialize())
+    tree = facts.rewrite(syntax.parse(program.serialize()))
     inspector = _Inspector(text)
     inspector.look_at(tree)
     try:
@@ -220,9 +222,10 @@ def _make(text: str, program: cel.Expression) -> Condition:
     except Unsupported as error:
         inspector.refuse(error.node)
     if inspector.faults:
-        faults = sorted(inspector.faults, key=lambda fault: (fault.line, fault.column))
+        # One that is compared with several texts is looked at several times.
+        faults = sorted(set(inspector.faults), key=lambda fault: (fault.line, fault.column))
         raise ConditionError(tuple(faults[:_MAX_FAULTS]))
-    references = sorted(inspector.references, key=lambda each: (each.line, each.column))
+    references = sorted(set(inspector.references), key=lambda each: (each.line, each.column))
     # Interned: they are what values are looked up by.
     names = tuple(sys.intern(each.text) for each in made.inputs)
     return Condition(text, tuple(references), made, names)
@@ -243,7 +246,8 @@ def _environment() -> cel.Env:
 
 def _overload(name: str, parameters: list[cel.Type]) -> cel.Overload:
     identity = f"{name}_{len(parameters)}"
-    return cel.Overload(id=identity, return_type=cel.Type.DOUBLE, parameters=parameters)
+    result = cel.Type.STRING if name == LABEL else cel.Type.DOUBLE
+    return cel.Overload(id=identity, return_type=result, parameters=parameters)
 
 
 _ENVIRONMENT = _environment()
@@ -268,6 +272,8 @@ class _Inspector:
                 self._add(node, message, "condition-syntax")
             elif isinstance(node, syntax.Call) and node.function in SIGNALS:
                 self._look_at_signal(node)
+            elif isinstance(node, syntax.Call) and node.function == LABEL:
+                self._look_at_label(node)
         for node in syntax.walk(tree):
             if isinstance(node, syntax.Call) and node.function == EWMA:
                 self._look_at_average(node)
@@ -275,7 +281,7 @@ class _Inspector:
     def refuse(self, node: syntax.Node) -> None:
         """Say that something has no place in a condition, unless something about it was said."""
         if not self.faults:
-            what = f'"{node.function.strip("_")}"' if isinstance(node, syntax.Call) else "this"
+            what = f'"{node.function.strip("_@")}"' if isinstance(node, syntax.Call) else "this"
             if isinstance(node, syntax.Literal):
                 what = "a text"
             message = f"{what} is not accepted in a condition"
@@ -295,6 +301,21 @@ class _Inspector:
         for kind, name, argument in zip(form, names, call.arguments, strict=True):
             place = _place(self.text, argument.offset)
             self.references.append(Reference(kind, str(name), *place))
+
+    def _look_at_label(self, call: syntax.Call) -> None:
+        """Look at a fact, or at a label of which none could be made."""
+        label, *texts = call.arguments
+        self._look_at_signal(syntax.Call(call.function, call.overload, "", (label,), call.offset))
+        if not texts:
+            message = f"a {LABEL} may be compared with texts only: with ==, != or in"
+            self._add(call, message, "condition-type", f'e.g. {LABEL}("role") == "db"')
+            return
+        text = texts[0].value if isinstance(texts[0], syntax.Literal) else None
+        name = label.value if isinstance(label, syntax.Literal) else None
+        try:
+            self.reads[call] = Input(LABEL, str(name), check_text(str(text)))
+        except ValueError as error:
+            self._add(texts[0], str(error), "signal-argument")
 
     def _look_at_average(self, call: syntax.Call) -> None:
         signal, span = call.arguments
@@ -347,11 +368,11 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
     undeclared = _UNDECLARED.match(message)
     if undeclared:
         name = undeclared[1]
-        if name in SIGNALS:
+        if name in ARGUMENTS:
             return Fault(line, column, usage(name), "signal-argument", example(name))
         if name == EWMA:
             return _average_fault(line, column)
-        hint = did_you_mean(name, [*SIGNALS, EWMA]) or f"there are {', '.join(SIGNALS)}"
+        hint = did_you_mean(name, [*ARGUMENTS, EWMA]) or f"there are {', '.join(ARGUMENTS)}"
         start = _start_of_name(text, line, column, name)
         return Fault(line, start, f'unknown name "{name}"', "unknown-signal", hint)
     overload = _NO_OVERLOAD.match(message)
@@ -383,7 +404,7 @@ def _type_fault(line: int, column: int, function: str, types: str, text: str) ->
     operator = function.strip("_")
     if function == EWMA:
         return _average_fault(line, column, types)
-    if function in SIGNALS:
+    if function in ARGUMENTS:
         message = f"{usage(function)}, not {types or 'nothing'}"
         return Fault(line, column, message, "signal-argument", example(function))
     message = f'"{operator}" cannot take {" and ".join(types.split(", "))}'

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dynamosd.model import SignalKey
+from dynamosd.hostsignals import FROM_SITUATION
+from dynamosd.model import SignalKey, Source
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.expression import Input
 from dynamosd.policy.hours import Hours
@@ -141,6 +142,7 @@ class Policy:
     loss_grace_seconds: float = DEFAULT_GRACE_SECONDS
     limits: Limits = NO_LIMITS
     objective: Objective | None = None
+    sources: tuple[Source, ...] = ()
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
     digest: str = field(default="", compare=False)
@@ -149,6 +151,8 @@ class Policy:
     """Everything that the rules' conditions and the objective read, each once."""
     names: Mapping[str, Input] = field(init=False, repr=False, compare=False)
     """The same by its name, as conditions write it."""
+    from_situation: tuple[SignalKey, ...] = field(init=False, repr=False, compare=False)
+    """What of it follows from the situation: the time, and the labels of the host."""
 
     def __post_init__(self) -> None:
         """Collect the inputs: evaluating needs them each time."""
@@ -156,6 +160,8 @@ class Policy:
         inputs |= dict.fromkeys(self.objective.inputs if self.objective else ())
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
+        outside = dict.fromkeys(read.key for read in inputs if read.signal in FROM_SITUATION)
+        object.__setattr__(self, "from_situation", tuple(outside))
 
     @property
     def signals(self) -> frozenset[SignalKey]:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from dynamosd.hostsignals import of_situation
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
@@ -74,11 +75,12 @@ class Situation:
     Attributes:
         current: the subsystem's active edition.
         now: CLOCK_MONOTONIC in seconds.
-        wall: seconds of the Unix epoch; only `Rule.hours` look at it.
+        wall: seconds of the Unix epoch; only `Rule.hours` and conditions on the time look at it.
         quarantined: the editions that may not be used, and why.
         paused: why the policy may not switch now, whatever it wants; "" if it may.
         suspended: why a person has it make no switch, but the way out of an edition in quarantine;
             "" if nobody has.
+        labels: those of the host.
     """
 
     current: str
@@ -87,6 +89,7 @@ class Situation:
     quarantined: Mapping[str, str] = field(default_factory=dict)
     paused: str = ""
     suspended: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -177,7 +180,8 @@ def evaluate(
         advise it is what the policy wants, and carrying it out or not is the caller's business.
     """
     now, current = situation.now, situation.current
-    readings, averages = take(policy.names, signals, state.averages, now)
+    seen = _complete(policy, signals, situation)
+    readings, averages = take(policy.names, seen, state.averages, now)
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     limiter = _Limiter.of(policy.limits, state, situation)
@@ -237,6 +241,14 @@ def _learn(
         return None, rest(before or Learning(), place.current, place.now)
     wish = prefer(policy.objective, readings, before or Learning(), place)
     return wish, wish.learning
+
+
+def _complete(policy: Policy, signals: Signals, situation: Situation) -> Signals:
+    """Return the signals together with what the policy reads of the time and the host's labels."""
+    if not policy.from_situation:
+        return signals
+    more = of_situation(policy.from_situation, situation.wall, situation.labels)
+    return Signals(signals.time, {**signals.values, **more})
 
 
 # ------------------------------------------------------------------------------------- rules

@@ -14,6 +14,7 @@ from dynamosd.policy.expression import (
     COMPARISONS,
     NOT,
     OR,
+    TRUTH,
     Apply,
     Expression,
     Leaf,
@@ -41,7 +42,7 @@ _SYMBOLS: Mapping[str, str] = {
     "modulo_int64": "%",
 }
 
-_PREFIXES: Mapping[str, str] = {NOT: "!", "negate_double": "-", "negate_int64": "-"}
+_PREFIXES: Mapping[str, str] = {TRUTH: "", NOT: "!", "negate_double": "-", "negate_int64": "-"}
 
 _OPPOSITES: Mapping[str, str] = {
     "equals": "not_equals",
@@ -55,7 +56,10 @@ _OPPOSITES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison of a condition, with the values of its two sides; None where there is none."""
+    """One comparison of a condition, with the values of its two sides; None where there is none.
+
+    One of a label with a text has no values, only a result.
+    """
 
     text: str
     left: float | None
@@ -87,7 +91,7 @@ def explain(
 
 def _comparisons(tree: Expression) -> Iterator[Apply]:
     if isinstance(tree, Apply):
-        if tree.overload in COMPARISONS:
+        if tree.overload in COMPARISONS or tree.overload == TRUTH:
             yield tree
         else:
             for each in tree.arguments:
@@ -109,6 +113,8 @@ class _Teller:
             return None
 
     def compare(self, part: Apply) -> Comparison:
+        if part.overload == TRUTH:
+            return Comparison(self.text(part), None, None, self.value(part))
         left, right = (self._number(each) for each in part.arguments)
         return Comparison(self.text(part), left, right, self.value(part))
 

@@ -12,6 +12,7 @@ policy needs. tests/unit/policy/test_expression.py compares both ways with the C
 from __future__ import annotations
 
 import ast
+import json
 import math
 import operator
 import re
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dynamosd.hostsignals import LABEL
 from dynamosd.model import SignalKey
 from dynamosd.policy.durations import format_duration
 from dynamosd.policy.syntax import Call, Literal, Node
@@ -34,7 +36,7 @@ class Input(NamedTuple):
     """What a condition reads: a signal, or its average over ``smooth_seconds``.
 
     ``edition`` is "" for all editions together; ``function`` is what the signal is of, "" if it is
-    of the whole machine.
+    of the whole machine. One of a label has the label and the text that it is compared with.
     """
 
     signal: str
@@ -45,6 +47,8 @@ class Input(NamedTuple):
     @property
     def text(self) -> str:
         """The way conditions write it, e.g. ``calls_rate("pipe_write")``."""
+        if self.signal == LABEL:
+            return f'{LABEL}("{self.function}") == {json.dumps(self.edition, ensure_ascii=False)}'
         named = ", ".join(f'"{each}"' for each in (self.function, self.edition) if each)
         plain = f"{self.signal}({named})"
         if not self.smooth_seconds:
@@ -126,9 +130,14 @@ def _to_integer(value: float) -> int:
 
 AND, OR, NOT, CHOICE = "logical_and", "logical_or", "logical_not", "conditional"
 
+EQUALS, NOT_EQUALS = "equals", "not_equals"
+
+TRUTH = "truth"
+"""What makes true of an input that is 1, and false of one that is 0; CEL has nothing like it."""
+
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "equals": operator.eq,
-    "not_equals": operator.ne,
+    EQUALS: operator.eq,
+    NOT_EQUALS: operator.ne,
     "less": operator.lt,
     "less_equals": operator.le,
     "greater": operator.gt,
@@ -138,6 +147,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **COMPARISONS,
     NOT: operator.not_,
+    TRUTH: bool,
     "add_double": operator.add,
     "subtract_double": operator.sub,
     "multiply_double": operator.mul,

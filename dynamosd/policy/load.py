@@ -7,20 +7,22 @@ import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynamosd.model import Source
 from dynamosd.policy.checks import Checker, check_together
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.objective import Goal, Objective
+from dynamosd.policy.outside import check_sources_together
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec, Spec
+from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec, SourceSpec, Spec
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -60,13 +62,15 @@ def load_directory(directory: Path, *, known: Known | None = None) -> tuple[Poli
     return _or_raise(check_directory(directory, known=known)).policies
 
 
-def parse_policy(raw: bytes, file: str, *, known: Known | None = None) -> Policy:
+def parse_policy(
+    raw: bytes, file: str, *, known: Known | None = None, labels: Collection[str] | None = None
+) -> Policy:
     """Make a policy of a file's content; ``file`` is its name in messages.
 
     Raises:
         PolicyErrors: with all that is wrong with it.
     """
-    parsed = _parse(raw, file, known)
+    parsed = _parse(raw, file, known, labels)
     if parsed.policy is None:
         raise PolicyErrors(parsed.problems)
     return parsed.policy
@@ -92,12 +96,21 @@ def check_directory(directory: Path, *, known: Known | None = None) -> Checked:
     return Checked(checked.policies, (*checked.problems, *notes))
 
 
-def check_files(paths: Iterable[Path], *, known: Known | None = None) -> Checked:
-    """Check policy files, each alone and all together. Never raises for what is in them."""
-    parsed = [_parse_file(path, known) for path in paths]
+def check_files(
+    paths: Iterable[Path], *, known: Known | None = None, labels: Collection[str] | None = None
+) -> Checked:
+    """Check policy files, each alone and all together. Never raises for what is in them.
+
+    Args:
+        paths: the files.
+        known: the subsystems that exist; None if that is not known.
+        labels: the names of the host's labels; None if they are not known.
+    """
+    parsed = [_parse_file(path, known, labels) for path in paths]
     problems = [problem for each in parsed for problem in each.problems]
     documents = [each.document for each in parsed if each.document is not None]
     problems += check_together(documents)
+    problems += check_sources_together((each.document, each.policy) for each in parsed)
     wrong = {problem.file for problem in problems if problem.severity is Severity.ERROR}
     policies = [each.policy for each in parsed if each.policy and each.file not in wrong]
     return Checked(tuple(policies), tuple(problems))
@@ -129,11 +142,11 @@ def read_file(path: Path) -> tuple[bytes, Problem | None]:
         return b"", _unreadable(str(path), error)
 
 
-def _parse_file(path: Path, known: Known | None) -> _Parsed:
+def _parse_file(path: Path, known: Known | None, labels: Collection[str] | None) -> _Parsed:
     raw, unreadable = read_file(path)
     if unreadable is not None:
         return _Parsed(str(path), (unreadable,))
-    return _parse(raw, str(path), known)
+    return _parse(raw, str(path), known, labels)
 
 
 def _read(path: Path) -> bytes:
@@ -150,12 +163,14 @@ def _unreadable(file: str, error: Exception) -> Problem:
     return Problem(file, 1, 1, Severity.ERROR, f"cannot be read: {reason}", "unreadable")
 
 
-def _parse(raw: bytes, file: str, known: Known | None) -> _Parsed:
+def _parse(
+    raw: bytes, file: str, known: Known | None, labels: Collection[str] | None = None
+) -> _Parsed:
     document, syntax = read_document(raw, file)
     if document is None:
         return _Parsed(file, tuple(syntax))
     content, shape = validate(document)
-    checker = Checker(document, known)
+    checker = Checker(document, known, labels)
     checker.run()
     problems = tuple(
         sorted([*syntax, *shape, *checker.problems], key=lambda each: (each.line, each.column))
@@ -196,6 +211,7 @@ def _build(
         loss_grace_seconds=spec.on_daemon_loss.grace,
         limits=_build_limits(spec.limits),
         objective=_build_objective(spec, conditions),
+        sources=tuple(map(_build_source, spec.sources)),
         remarks=remarks,
         digest=digest,
     )
@@ -235,6 +251,18 @@ def _build_objective(spec: Spec, conditions: Mapping[DataPath, Condition]) -> Ob
         activity=conditions.get((*path, "activity")),
         retry_on=conditions.get((*path, "retryOn")),
         seed=made.seed,
+    )
+
+
+def _build_source(source: SourceSpec) -> Source:
+    asked = source.prometheus
+    return Source(
+        name=source.name,
+        url=asked.url,
+        query=asked.query,
+        every_seconds=asked.every,
+        staleness_seconds=asked.staleness,
+        timeout_seconds=asked.timeout,
     )
 
 

@@ -13,7 +13,14 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import ORIGINAL
@@ -28,6 +35,7 @@ from dynamosd.policy.definition import (
 )
 from dynamosd.policy.durations import MAX_SECONDS, PATTERN, format_duration, parse_duration
 from dynamosd.policy.hours import CLOCK_PATTERN, DAYS, DAYS_PATTERN, parse_clock, parse_days
+from dynamosd.sources import check_url
 
 API_VERSION = "dynamos/v1alpha1"
 KIND = "SwitchPolicy"
@@ -43,6 +51,13 @@ MAX_SWITCHES = 1000
 MAX_HOURS = 32
 MAX_TRIED_EDITIONS = 8
 MAX_SEED = 2**31 - 1
+MAX_SOURCES = 16
+MAX_QUERY = 4096
+MIN_EVERY_SECONDS = 1.0
+MAX_EVERY_SECONDS = 3600.0
+MAX_STALENESS_SECONDS = 86400.0
+MIN_SOURCE_TIMEOUT_SECONDS = 0.1
+MAX_SOURCE_TIMEOUT_SECONDS = 30.0
 
 
 def _duration(value: object) -> float:
@@ -71,6 +86,25 @@ def _timeout(value: object) -> float:
 
 def _grace(value: object) -> float:
     return _within(value, "a grace", 0.0, MAX_GRACE_SECONDS)
+
+
+def _every(value: object) -> float:
+    return _within(value, "the time between two questions", MIN_EVERY_SECONDS, MAX_EVERY_SECONDS)
+
+
+def _staleness(value: object) -> float:
+    return _within(value, "a staleness", MIN_EVERY_SECONDS, MAX_STALENESS_SECONDS)
+
+
+def _source_timeout(value: object) -> float:
+    shortest, longest = MIN_SOURCE_TIMEOUT_SECONDS, MAX_SOURCE_TIMEOUT_SECONDS
+    return _within(value, "the timeout of a question", shortest, longest)
+
+
+def _url(value: object) -> str:
+    if isinstance(value, str):
+        return check_url(value)
+    raise ValueError("a URL is written such as http://127.0.0.1:9090")
 
 
 def _period(value: object) -> float:
@@ -105,6 +139,10 @@ Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval), _DURATION_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout), _DURATION_SCHEMA]
 Grace = Annotated[float, BeforeValidator(_grace), _DURATION_SCHEMA]
+Every = Annotated[float, BeforeValidator(_every), _DURATION_SCHEMA]
+Staleness = Annotated[float, BeforeValidator(_staleness), _DURATION_SCHEMA]
+SourceTimeout = Annotated[float, BeforeValidator(_source_timeout), _DURATION_SCHEMA]
+Url = Annotated[str, BeforeValidator(_url), WithJsonSchema({"type": "string", "format": "uri"})]
 Period = Annotated[float, BeforeValidator(_period), _DURATION_SCHEMA]
 Share = Annotated[
     float,
@@ -216,6 +254,31 @@ class SwitchSpec(_Strict):
     timeout: Timeout | None = None
 
 
+class PrometheusSpec(_Strict):
+    """What to ask a Prometheus server, how often, and for how long an answer is good."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY)
+    url: Url = "http://127.0.0.1:9090"
+    every: Every = 15.0
+    staleness: Staleness = 60.0
+    timeout: SourceTimeout = 2.0
+
+    @model_validator(mode="after")
+    def _lasts_until_the_next(self) -> PrometheusSpec:
+        if self.staleness < self.every:
+            raise ValueError(
+                'a result would be stale before the next: "staleness" is shorter than "every"'
+            )
+        return self
+
+
+class SourceSpec(_Strict):
+    """Where a number comes from that the kernel does not know."""
+
+    name: KernelName
+    prometheus: PrometheusSpec
+
+
 class OnDaemonLossSpec(_Strict):
     """What becomes of the subsystem when the daemon has gone without a word."""
 
@@ -236,6 +299,7 @@ class Spec(_Strict):
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
     rules: list[RuleSpec] = Field(default_factory=list, min_length=1, max_length=MAX_RULES)
     objective: ObjectiveSpec | None = None
+    sources: list[SourceSpec] = Field(default_factory=list, max_length=MAX_SOURCES)
 
 
 class PolicyFile(_Strict):

@@ -41,6 +41,8 @@ _WRONG_VALUES: Mapping[str, str] = {
     "signal": "bad-signal",
     "suppressed": "bad-value",
     "minDifference": "bad-value",
+    "url": "bad-url",
+    "prometheus": "bad-value",
 }
 """Codes of values that are wrong in their own way; the others of that kind are durations."""
 

@@ -22,6 +22,7 @@ class Moment:
     wall: float = 0.0
     quarantined: Mapping[str, str] = field(default_factory=dict)
     suspended: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def simulate(
@@ -36,7 +37,12 @@ def simulate(
         if state is None:
             state = adopt(enforced, current, now)
         situation = Situation(
-            current, now, moment.wall, moment.quarantined, suspended=moment.suspended
+            current,
+            now,
+            moment.wall,
+            moment.quarantined,
+            suspended=moment.suspended,
+            labels=moment.labels,
         )
         decision, state = evaluate(enforced, moment.signals, state, situation)
         if decision.action is Action.SWITCH:

@@ -24,7 +24,9 @@ _REFERENCE_OVERLOAD, _TYPE_PRIMITIVE = 3, 3
 _SOURCE_POSITIONS = 4
 _MAP_KEY, _MAP_VALUE = 1, 2
 # cel.expr.Expr
-_EXPR_ID, _EXPR_CONST, _EXPR_CALL, _EXPR_STRUCT, _EXPR_COMPREHENSION = 2, 3, 6, 8, 9
+_EXPR_ID, _EXPR_CONST, _EXPR_CALL, _EXPR_LIST, _EXPR_STRUCT, _EXPR_COMPREHENSION = 2, 3, 6, 7, 8, 9
+# cel.expr.Expr.CreateList
+_LIST_ITEMS = 1
 # cel.expr.Constant
 _CONST_BOOL, _CONST_INT, _CONST_DOUBLE, _CONST_STRING = 2, 3, 5, 6
 _CALL_TARGET, _CALL_FUNCTION, _CALL_ARGUMENTS = 1, 2, 3
@@ -52,6 +54,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class List:
+    """A list that stands in the text."""
+
+    items: tuple[Node, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Other:
     """Anything else that CEL has and conditions do not need.
 
@@ -62,7 +72,7 @@ class Other:
     is_loop: bool = False
 
 
-Node = Literal | Call | Other
+Node = Literal | Call | List | Other
 
 
 def parse(serialised: bytes) -> Node:
@@ -79,9 +89,9 @@ def parse(serialised: bytes) -> Node:
 def walk(node: Node) -> Iterator[Node]:
     """Yield a node and all below it."""
     yield node
-    if isinstance(node, Call):
-        for argument in node.arguments:
-            yield from walk(argument)
+    below = node.arguments if isinstance(node, Call) else ()
+    for each in node.items if isinstance(node, List) else below:
+        yield from walk(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,8 @@ class _Reader:
                 return _literal(value, offset)
             if kind == _EXPR_CALL:
                 return self._call(value, number, offset)
+            if kind == _EXPR_LIST:
+                return List(self._parts(value, _LIST_ITEMS), offset)
             if kind in {_EXPR_STRUCT, _EXPR_COMPREHENSION}:
                 return Other(offset, is_loop=True)
         return Other(offset)
@@ -109,16 +121,19 @@ class _Reader:
     def _call(self, call: bytes, number: int, offset: int) -> Node:
         if _last_bytes(call, _CALL_TARGET):
             return Other(offset)
-        arguments = [
-            self.read(part)
-            for kind, part in _fields(call)
-            if kind == _CALL_ARGUMENTS and isinstance(part, bytes)
-        ]
+        arguments = self._parts(call, _CALL_ARGUMENTS)
         overload = _last_bytes(self.references.get(number, b""), _REFERENCE_OVERLOAD).decode()
         primitive = dict(_fields(self.types.get(number, b""))).get(_TYPE_PRIMITIVE, 0)
         type_ = _PRIMITIVES.get(primitive, "") if isinstance(primitive, int) else ""
         function = _last_bytes(call, _CALL_FUNCTION).decode()
-        return Call(function, overload, type_, tuple(arguments), offset)
+        return Call(function, overload, type_, arguments, offset)
+
+    def _parts(self, message: bytes, wanted: int) -> tuple[Node, ...]:
+        return tuple(
+            self.read(part)
+            for kind, part in _fields(message)
+            if kind == wanted and isinstance(part, bytes)
+        )
 
 
 def _literal(constant: bytes, offset: int) -> Node:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from dynamosd.hostsignals import FROM_SITUATION, LABEL
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
 from dynamosd.policy.arguments import parse_read
 from dynamosd.policy.definition import Policy
@@ -54,9 +55,14 @@ def _series(value: object) -> tuple[Value, ...]:
 
 def _signal(value: object) -> Input:
     try:
-        return parse_read(str(value))
+        read = parse_read(str(value))
     except KeyError as error:
         name = str(error.args[0])
+    else:
+        if read.signal in FROM_SITUATION:
+            key = "labels" if read.signal == LABEL else "start"
+            raise ValueError(f'what {read.signal} is follows from "{key}"')
+        return read
     hint = did_you_mean(name, SIGNALS) or f"there are {', '.join(SIGNALS)}"
     raise ValueError(f'unknown signal "{name}" ({hint})')
 
@@ -134,7 +140,9 @@ class TestSpec(_Strict):
     interval: Interval | None = None
     start: Annotated[float, BeforeValidator(_start)] = _START
     active: KernelName | None = None
-    series: list[SeriesSpec] = Field(min_length=1)
+    lasts: Duration | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    series: list[SeriesSpec] = Field(default_factory=list)
     quarantined: list[QuarantineSpec] = Field(default_factory=list)
     paused: list[PauseSpec] = Field(default_factory=list)
     expect: list[ExpectSpec] = Field(default_factory=list)
@@ -226,8 +234,25 @@ def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Pr
                 hint = did_you_mean(expect.active, editions) or f"there are {', '.join(editions)}"
                 message = f'the policy never switches to "{expect.active}"'
                 yield document.error((*path, "active"), message, "unknown-edition", hint)
+        yield from _check_labels(document, (*at, "labels"), test, policy)
+        if not test.series and test.lasts is None:
+            message = 'neither "series" nor "lasts" says how long the test is'
+            yield document.error(at, message, "missing-key")
         if not test.expect and test.switches is None:
             yield document.error(at, "the test expects nothing", "no-expectation")
+
+
+def _check_labels(
+    document: Document, at: DataPath, test: TestSpec, policy: Policy
+) -> Iterator[Problem]:
+    """Yield the labels that the policy asks for and the test lacks, and those it never asks for."""
+    used = {name for signal, name, _ in policy.signals if signal == LABEL}
+    for name in sorted(used - test.labels.keys()):
+        message = f'the policy asks for label "{name}", which the test does not give'
+        yield document.error(at, message, "unknown-label", f'e.g. labels: {{{name}: "…"}}')
+    for name in test.labels.keys() - used:
+        message = f'the policy does not ask for label "{name}"'
+        yield document.error_at_key((*at, name), message, "unused-signal")
 
 
 def _run(document: Document, at: DataPath, test: TestSpec, policy: Policy) -> TestResult:
@@ -252,7 +277,10 @@ def _run(document: Document, at: DataPath, test: TestSpec, policy: Policy) -> Te
 
 
 def _moments(test: TestSpec, interval: float) -> Iterator[Moment]:
-    for number in range(max(len(each.values) for each in test.series)):
+    count = max((len(each.values) for each in test.series), default=0)
+    if test.lasts is not None:
+        count = max(count, 1 + int((test.lasts + _ROUNDING_SECONDS) / interval))
+    for number in range(count):
         now = number * interval
         signals = {each.signal.key: _signal_at(each, number) for each in test.series}
         quarantined = {
@@ -262,7 +290,7 @@ def _moments(test: TestSpec, interval: float) -> Iterator[Moment]:
         }
         paused = any(_is_during(each, now) for each in test.paused)
         suspended = "paused (test)" if paused else ""
-        yield Moment(Signals(now, signals), test.start + now, quarantined, suspended)
+        yield Moment(Signals(now, signals), test.start + now, quarantined, suspended, test.labels)
 
 
 def _is_during(stretch: QuarantineSpec | PauseSpec, now: float) -> bool:

@@ -168,6 +168,17 @@ static int run_atomic(const struct arguments *arguments, char *out, size_t size)
 	return 0;
 }
 
+static int run_interrupted(const struct arguments *arguments, char *out, size_t size)
+{
+	struct target_atomic_run run = {};
+
+	if (arguments->numbers[0] > MAX_CALLS)
+		return -ERANGE;
+	target_run_interrupted(arguments->numbers[0], &run);
+	scnprintf(out, size, "hard=%lu sum=%ld\n", run.hard, run.sum);
+	return 0;
+}
+
 static int run_flip20(const struct arguments *arguments, char *out, size_t size)
 {
 	static const char *const directions[] = { [TARGET_UP] = "up", [TARGET_DOWN] = "down", [TARGET_BOTH] = "both" };
@@ -218,6 +229,7 @@ static const struct command {
 	{ "flipping", run_flipping },
 	{ "wrong", run_wrong },
 	{ "atomic", run_atomic, 1 },
+	{ "interrupted", run_interrupted, 1 },
 	{ "flip20", run_flip20, 1, 0, 1 },
 	{ "spin", run_spin, 1 },
 };

@@ -43,6 +43,7 @@ struct target_atomic_run {
 
 void target_run_flips(unsigned int ms, enum target_direction direction, struct target_flip_run *run);
 void target_run_atomic(unsigned long calls, struct target_atomic_run *run);
+void target_run_interrupted(unsigned long calls, struct target_atomic_run *run);
 u64 target_run_spin(unsigned long calls);
 
 #endif /* _DYNAMOS_TARGET_INTERNAL_H */

@@ -2,6 +2,7 @@
 /* Commands of dynamos_target that call a gated function many times. */
 #include <linux/atomic.h>
 #include <linux/completion.h>
+#include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
@@ -16,6 +17,9 @@
 #define FLIPS_AT_A_TIME 1000
 
 #define SPIN_ROUNDS 10
+
+/* Between two calls in an interrupt. */
+#define INTERRUPT_NS (200 * NSEC_PER_USEC)
 
 #define TARGET_FLIP_NAME(number) target_flip_##number
 static int (*const flips[])(void) = { TARGET_FLIPS(TARGET_FLIP_NAME, TARGET_COMMA) };
@@ -115,6 +119,48 @@ void target_run_atomic(unsigned long calls, struct target_atomic_run *run)
 	/* Both may still be on their way out; they are on this stack. */
 	irq_work_sync(&interrupts.hard);
 	tasklet_kill(&interrupts.soft);
+}
+
+struct interruptions {
+	struct hrtimer timer;
+	unsigned long hard;
+	long sum;
+	bool over;
+};
+
+/* It forwards itself from now, so that a slow machine does something else in between. */
+static enum hrtimer_restart interrupt(struct hrtimer *timer)
+{
+	struct interruptions *interruptions = container_of(timer, struct interruptions, timer);
+
+	interruptions->sum += target_atomic(1);
+	WRITE_ONCE(interruptions->hard, interruptions->hard + 1);
+	if (READ_ONCE(interruptions->over))
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, ns_to_ktime(INTERRUPT_NS));
+	return HRTIMER_RESTART;
+}
+
+/* @calls of target_value(), then it waits until an interrupt has come, if none has yet. */
+void target_run_interrupted(unsigned long calls, struct target_atomic_run *run)
+{
+	struct interruptions interruptions = {};
+
+	hrtimer_init_on_stack(&interruptions.timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+	interruptions.timer.function = interrupt;
+	hrtimer_start(&interruptions.timer, ns_to_ktime(INTERRUPT_NS), HRTIMER_MODE_REL_PINNED_HARD);
+	while (calls && !fatal_signal_pending(current)) {
+		run->sum += target_value(1);
+		calls--;
+		cond_resched();
+	}
+	while (!READ_ONCE(interruptions.hard) && !fatal_signal_pending(current))
+		cond_resched();
+	WRITE_ONCE(interruptions.over, true);
+	hrtimer_cancel(&interruptions.timer);
+	destroy_hrtimer_on_stack(&interruptions.timer);
+	run->hard = interruptions.hard;
+	run->sum += interruptions.sum;
 }
 
 static u64 spin(unsigned long calls)

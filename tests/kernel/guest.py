@@ -26,6 +26,7 @@ TARGET = "dynamos_target"
 SELFTEST = "dynamos_selftest"
 SELFTEST_B, SELFTEST_C = "dynamos_selftest_b", "dynamos_selftest_c"
 SELFTEST_LAYOUT, SELFTEST_HANDLER = "dynamos_selftest_layout", "dynamos_selftest_handler"
+SELFTEST_SLOW, SELFTEST_FAILING = "dynamos_selftest_slow", "dynamos_selftest_failing"
 SELFTEST_MODULES = (
     CORE,
     TARGET,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from dynamosd.kmod import Event
     from dynamosd.policy.definition import Policy
     from dynamosd.testing import FakeModule, ManualClock
 
@@ -311,6 +312,30 @@ def test_accepted_switch_keeps_the_recording_whole(house: House, operator: Opera
     policy = load_policy(house.policies / "storm.yaml")
     played = as_recorded(policy, recording.read(house.settings.recordings))
     assert (played.compared, played.differing) == (8, 0)
+
+
+def test_slow_switch_costs_no_other_subsystem_its_lease(
+    house: House, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(house.policies, mode="advise", switch="{mode: exclusive, timeout: 30s}")
+    house.module.register("pipe", ["pipe_write"])
+    house.module.load("pipe", "batched")
+    when = 'in_flight("pipe_write") > 99.0'
+    write_policy(house.policies, name="p", subsystem="pipe", edition="batched", when=when)
+    told: list[str] = []
+    command = house.module.carry_out
+
+    def slow(line: str, file: str, by: int) -> list[Event]:
+        told.append(line)
+        if line.startswith("switch "):
+            house.clock.advance(30.0)
+        return command(line, file, by)
+
+    monkeypatch.setattr(house.module, "carry_out", slow)
+    house.block(3)
+    house.run(5.0, {1.5: operator.types("advice", "accept", lambda: the_open(house))})
+    switch = next(number for number, line in enumerate(told) if line.startswith("switch "))
+    assert "ttl_ms=40000" in told[switch - 1]
 
 
 def enforce_another(house: House) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_everything_set(tmp_path: Path) -> None:
         ("window: 1ms\n", "1:9: error: a window is between 200ms and 1h"),
         ("window: soon\n", '1:9: error: "soon" is not a duration'),
         ("journal: {path: ''}\n", "1:17: error:"),
+        ("labels: {Role: db}\n", "1:10: error: a label has up to 63 of a-z"),
+        ("labels: {role: db, hostname: me}\n", '1:20: error: every host has a label "hostname"'),
+        ("labels: {role: 5}\n", "1:16: error: input should be a valid string"),
+        ("labels: {role: ''}\n", "1:16: error: a label's text has 1 to 253 letters"),
+        ('labels: {role: "a\\tb"}\n', "1:16: error: a label's text has 1 to 253 letters"),
+        ("labels: [db]\n", "1:9: error: input should be a valid dictionary"),
+        (
+            "labels: {" + ", ".join(f"l{number}: x" for number in range(65)) + "}\n",
+            "1:9: error: dictionary should have at most 64 items",
+        ),
         ("- a list\n", "1:1: error:"),
         ("window: [\n", "error:"),
         ("window: 2s\nwindow: 3s\n", '2:1: error: key "window" is already in line 1'),
@@ -59,6 +70,17 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, problem
         settings(tmp_path, text)
     assert f"{tmp_path}/dynamosd.yaml:" in caught.value.message
     assert problem in caught.value.message
+
+
+def test_labels_are_the_hosts_own_and_those_given(tmp_path: Path) -> None:
+    uname = os.uname()
+    own = {"hostname": uname.nodename, "kernel": uname.release}
+    assert load(tmp_path).labels == own
+    assert settings(tmp_path, "labels: {role: db, rack_1: 'a b'}\n").labels == {
+        **own,
+        "role": "db",
+        "rack_1": "a b",
+    }
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from dynamosd.metrics import (
     probe_values,
     sample_values,
     signal_values,
+    source_values,
 )
 from dynamosd.model import (
     Action,
@@ -42,6 +43,7 @@ from dynamosd.model import (
     Suppression,
     SwitchResult,
 )
+from dynamosd.sources.poll import Found
 from tests.unit.policy.build import policy_of
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ def full_snapshot(module: FakeModule) -> Snapshot:
             ("calls_rate", "page_cache_ra_order", ""): Signal(12.5),
             ("in_flight", "page_cache_ra_order", ""): Signal(1.0, trusted=False, reason="lost"),
             ("sequential_share", "page_cache_ra_order", ""): Signal(None, reason="no data"),
+            ("pressure", "io", "some"): Signal(0.25),
+            ("pressure", "io", "full"): Signal(None, reason="no data"),
+            ("cpu_busy", "", ""): Signal(0.5),
+            ("memory_available", "", ""): Signal(0.75),
+            ("source", "depth", ""): Signal(-7.0),
         },
     )
     tally = Tally()
@@ -96,6 +103,7 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     values = {each.name: {tuple("x" for _ in each.labels): 1.0} for each in DEFINITIONS}
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
     values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)
+    values |= source_values({"depth": Found(-7.0, 4.0, 1.7e9, "", 12, 5), "age": Found()})
     return Snapshot(values, tally.durations)
 
 
@@ -139,6 +147,22 @@ def test_values_on_the_page(module: FakeModule) -> None:
     assert shown["dynamos_signal", (together, order, ("signal", "calls_rate"))] == 12.5
     assert shown["dynamos_signal_trusted", (together, order, ("signal", "in_flight"))] == 0
     assert ("dynamos_signal", (together, order, ("signal", "sequential_share"))) not in shown
+    stall = ("stall", "some")
+    assert shown["dynamos_pressure_ratio", (("resource", "io"), stall)] == 0.25
+    assert ("dynamos_pressure_ratio", (("resource", "io"), ("stall", "full"))) not in shown
+    assert shown["dynamos_cpu_busy_ratio", ()] == 0.5
+    assert shown["dynamos_memory_available_ratio", ()] == 0.75
+    assert (
+        "dynamos_signal_trusted",
+        (together, ("function", ""), ("signal", "cpu_busy")),
+    ) not in shown
+    depth, age = (("source", "depth"),), (("source", "age"),)
+    assert shown["dynamos_source_value", depth] == -7.0
+    assert shown["dynamos_source_fetches_total", depth] == 12
+    assert shown["dynamos_source_errors_total", depth] == 5
+    assert shown["dynamos_source_last_result_timestamp_seconds", depth] == 1.7e9
+    assert shown["dynamos_source_fetches_total", age] == 0
+    assert ("dynamos_source_last_result_timestamp_seconds", age) not in shown
     active = "dynamos_edition_active"
     assert shown[active, (("edition", "original"), ("subsystem", "readahead"))] == 1
     assert shown[active, (("edition", "random"), ("subsystem", "readahead"))] == 0

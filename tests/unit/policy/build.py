@@ -19,6 +19,8 @@ KNOWN = {
     )
 }
 
+LABELS = frozenset({"hostname", "kernel", "role"})
+
 RULE = """\
 - name: storm
   edition: batched
@@ -40,7 +42,7 @@ spec:
 
 def policy_of(rules: str = RULE, spec: str = "") -> Policy:
     """Return a policy that must be right."""
-    return parse_policy(text_of(rules, spec).encode(), "test.yaml", known=KNOWN)
+    return parse_policy(text_of(rules, spec).encode(), "test.yaml", known=KNOWN, labels=LABELS)
 
 
 def problems_of(
@@ -49,7 +51,7 @@ def problems_of(
     """Return all that is said about a file's content."""
     raw = text if isinstance(text, bytes) else text.encode()
     try:
-        return list(parse_policy(raw, "test.yaml", known=known).remarks)
+        return list(parse_policy(raw, "test.yaml", known=known, labels=LABELS).remarks)
     except PolicyErrors as errors:
         return list(errors.problems)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dynamosd.model import Signal, SignalKey, Signals
 from dynamosd.policy.condition import ConditionError, Fault, compile_condition
 from dynamosd.policy.expression import Input
+from dynamosd.signals import ARGUMENTS
 from tests.unit.policy.build import signals_of
 
 RATE = 'calls_rate("pipe_write")'
@@ -165,7 +166,7 @@ def test_constant_conditions(text: str, constant: bool | None) -> None:  # noqa:
                 28,
                 'unknown name "limit"',
                 "unknown-signal",
-                "there are calls_rate, in_flight, calls_share, sequential_share",
+                f"there are {', '.join(ARGUMENTS)}",
             ),
         ),
         (f"{RATE} >", Fault(1, 27, "mismatched input end of text", "condition-syntax")),

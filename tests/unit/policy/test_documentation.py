@@ -19,8 +19,10 @@ from dynamosd.policy.schema import (
     Metadata,
     ObjectiveSpec,
     OnDaemonLossSpec,
+    PrometheusSpec,
     RuleSpec,
     SamplesSpec,
+    SourceSpec,
     Spec,
     SwitchSpec,
 )
@@ -47,6 +49,8 @@ def test_every_key_has_its_line() -> None:
         "spec.limits.": LimitsSpec,
         "spec.objective.": ObjectiveSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
+        "spec.sources.": SourceSpec,
+        "spec.sources.prometheus.": PrometheusSpec,
         "": RuleSpec,
         "samples.": SamplesSpec,
     }
@@ -54,6 +58,7 @@ def test_every_key_has_its_line() -> None:
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
     sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "spec.objective", "samples"}
+    sections |= {"spec.sources", "spec.sources.prometheus"}
     times = {field.alias or "" for field in DuringSpec.model_fields.values()}
     assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
 

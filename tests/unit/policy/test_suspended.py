@@ -67,5 +67,5 @@ def test_recording_has_it(tmp_path: Path) -> None:
         evaluated = Evaluated(policy, situation, PolicyState(), decision, state)
         recorder.record(now, now, signals, [evaluated])
     recorder.close()
-    first, second = (tick.entries[policy.name].situation(1.0, 1.0) for tick in read(tmp_path))
+    first, second = (tick.entries[policy.name].situation(tick) for tick in read(tmp_path))
     assert (first.suspended, second.suspended) == (WHY, "")

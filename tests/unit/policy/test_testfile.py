@@ -185,7 +185,10 @@ def test_fails(folder: Path, expected: str, message: str) -> None:
             TEST + "  start: 2024-01-01T08:00:00\n  switches: []\n",
             'test.yaml:9:12: error: "start": a time is written such as 2024-01-01T08:00:00Z',
         ),
-        ("- name: one\n", 'test.yaml:5:5: error: "series" is missing [missing-key]'),
+        (
+            "- name: one\n  switches: []\n",
+            'test.yaml:5:5: error: neither "series" nor "lasts" says how long the test is',
+        ),
     ],
 )
 def test_files_gone_wrong(folder: Path, test: str, message: str) -> None:
