@@ -104,13 +104,13 @@ def _pressure(first: HostSample, last: HostSample, which: tuple[str, str], no_ra
 def _cpu_busy(first: HostSample, last: HostSample, no_rate: str) -> Signal:
     if last.cpu is None:
         return Signal(None, reason=last.lacks.get("stat", ""))
-    if first.cpu is None:
+    if first.cpu is None or first is last:
         return Signal(None, reason=no_rate)
     # Idle time is known to go back a little when a CPU goes to sleep.
     busy = max(0, last.cpu.busy - first.cpu.busy)
     idle = max(0, last.cpu.idle - first.cpu.idle)
     if not busy + idle:
-        return Signal(None, reason=no_rate)
+        return Signal(None, reason="the kernel has counted no CPU time in the window")
     return Signal(busy / (busy + idle))
 
 

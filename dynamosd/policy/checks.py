@@ -91,7 +91,7 @@ class Checker:
         elif (result := always(condition)) is not None:
             message = f'"{path[-1]}" is {str(result).lower()} for all values its signals can have'
             self._warn(path, message, "constant-condition")
-        elif not condition.references:
+        elif not condition.inputs:
             message = f'"{path[-1]}" {condition.evaluate(Signals(0.0, {})).reason}'
             self._error(path, message, "condition-value")
 

@@ -24,6 +24,7 @@ spec:
   switch: {switch}
   onDaemonLoss: {on_loss}
   limits: {limits}
+  sources: {sources}
 """
 
 DEFAULTS = {
@@ -35,6 +36,7 @@ DEFAULTS = {
     "switch": "{}",
     "on_loss": "{}",
     "limits": "{}",
+    "sources": "[]",
     "edition": "random",
     "when": 'in_flight("page_cache_ra_order") > 2.5',
 }

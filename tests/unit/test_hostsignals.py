@@ -132,7 +132,8 @@ def test_idle_time_that_goes_back_is_none(watch: Watch) -> None:
 
 def test_cpus_whose_time_stands_still_have_no_share(watch: Watch) -> None:
     watch.sample()
-    assert watch.sample().values[CPU] == Signal(None, reason=FIRST)
+    reason = "the kernel has counted no CPU time in the window"
+    assert watch.sample().values[CPU] == Signal(None, reason=reason)
 
 
 def test_memory_is_that_of_now(watch: Watch) -> None:

@@ -363,6 +363,22 @@ def test_check_of_settings(control: Control, tmp_path: Path) -> None:
     assert "dynamosd.yaml:1:1: error: unknown key" in control.shown
 
 
+def test_check_knows_the_labels_from_the_settings(control: Control, tmp_path: Path) -> None:
+    file = write_policy(tmp_path / "p", when='\'label("role") == "db"\'')
+    assert control("check", str(file)) == 0
+    assert "12:20: note: names of labels were not checked" in control.shown
+    assert control("check", str(tmp_path / "p")) == 1
+    assert 'error: the host has no label "role" (there are hostname, kernel)' in control.shown
+    assert control("check", str(file), "--config", str(tmp_path / "p")) == 1
+    (tmp_path / "p" / "dynamosd.yaml").write_text("labels: {role: web}\n")
+    assert control("check", str(tmp_path / "p")) == 0
+    assert control("check", str(file), "--config", str(tmp_path / "p")) == 0
+    assert "not checked" not in control.shown
+    (tmp_path / "p" / "dynamosd.yaml").write_text("labels: 5\n")
+    assert control("check", str(tmp_path / "p")) == 1
+    assert "note: names of labels were not checked" in control.shown
+
+
 def test_check_as_json(control: Control, tmp_path: Path) -> None:
     file = write_policy(tmp_path / "p", when="nonsense(")
     assert control("check", str(file), "-o", "json") == 1

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamosd.hostsignals import of_situation
 from dynamosd.model import Signal, SignalKey, Signals
 from dynamosd.policy.condition import ConditionError, Fault, compile_condition
 from dynamosd.policy.expression import Input
@@ -269,3 +270,48 @@ def test_any_text_compiles_or_is_a_condition_error(text: str) -> None:
         faults = ()
         assert condition.evaluate(signals_of(calls_rate=1.0)).result in {True, False, None}
     assert all(fault.message and fault.code for fault in faults)
+
+
+ROLE = 'label("role")'
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (f'{ROLE} == "db"', [f'{ROLE} == "db"']),
+        (f'"db" == {ROLE}', [f'{ROLE} == "db"']),
+        (f'{ROLE} in ["db", "web", "db"]', [f'{ROLE} == "db"', f'{ROLE} == "web"']),
+        (f"{ROLE} == 'a \"b\" ä'", [f'{ROLE} == "a \\"b\\" ä"']),
+        ('pressure("io", "full") > 0.1', ['pressure("io", "full")']),
+        (
+            'ewma(cpu_busy(), "10s") > 0.1 || cpu_busy() > 0.9',
+            ['ewma(cpu_busy(), "10s")', "cpu_busy()"],
+        ),
+        ('source("queue-depth.1") < -5.0', ['source("queue-depth.1")']),
+    ],
+)
+def test_names_of_what_is_not_of_a_function(text: str, names: list[str]) -> None:
+    assert list(compile_condition(text).names) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "db", "web"),
+    [
+        (f'{ROLE} == "db"', True, False),
+        (f'{ROLE} != "db"', False, True),
+        (f'"db" != {ROLE}', False, True),
+        (f'!({ROLE} == "db")', False, True),
+        (f'{ROLE} in ["db", "web"]', True, True),
+        (f'{ROLE} in ["web"] || {ROLE} == "x"', False, True),
+        (f'{ROLE} == "db" ? true : {ROLE} == "x"', True, False),
+        (f'({ROLE} == "db") == false', False, True),
+    ],
+)
+def test_labels_come_to(text: str, db: bool, web: bool) -> None:  # noqa: FBT001 - a table's columns
+    condition = compile_condition(text)
+    for role, result in (("db", db), ("web", web)):
+        values = of_situation(condition.signals, 0.0, {"role": role})
+        assert condition.evaluate(Signals(0.0, values)).result is result
+    outcome = condition.evaluate(Signals(0.0, of_situation(condition.signals, 0.0, {})))
+    assert outcome.result is None
+    assert 'the host has no label "role"' in outcome.reason

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 
 from dynamosd.policy.condition import compile_condition
-from dynamosd.policy.explain import explain
+from dynamosd.policy.explain import Comparison, explain
 from tests.unit.policy.build import signals_of
 from tests.unit.policy.test_expression import BOOL, READING
 
 A, B = 'calls_rate("pipe_write")', 'in_flight("pipe_write")'
-VALUES = {A: 200.0, B: 2.5}
+DB = 'label("role") == "db"'
+VALUES = {A: 200.0, B: 2.5, DB: 0.0}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,10 @@ VALUES = {A: 200.0, B: 2.5}
         (f"{A} > 1.0 ? {B} < 1.0 : true", f"({A} > 1.0) ? ({B} < 1.0) : true to be true"),
         (f"int({A}) % 3 == 0", f"(int({A}) % 3) == 0 (now 2)"),
         (f"-{A} > 5.0", f"-{A} > 5.0 (now -200)"),
+        (DB, f"{DB} to be true"),
+        (f"{A} > 1000.0 && {DB}", f"{A} > 1000.0 (now 200) and {DB} to be true"),
+        ('label("role") != "db"', ""),
+        (f'{A} > 1000.0 || label("role") in ["db"]', f"{A} > 1000.0 (now 200) or {DB} to be true"),
     ],
 )
 def test_what_is_needed(text: str, needs: str) -> None:
@@ -66,3 +71,14 @@ def test_every_condition_can_be_explained(
         found = explain(condition, {A: rate, B: threads}, wanted=wanted)
         assert found.result is result
         assert (found.needs == "") is (result is wanted)
+
+
+def test_a_label_is_a_comparison_without_values() -> None:
+    explanation = explain(compile_condition(f"!({DB}) && {A} > 1.0"), VALUES)
+    assert explanation.comparisons == (
+        Comparison(DB, None, None, result=False),
+        Comparison(f"{A} > 1.0", 200.0, 1.0, result=True),
+    )
+    assert explanation.result is True
+    unknown = explain(compile_condition(DB), {})
+    assert unknown.comparisons == (Comparison(DB, None, None, result=None),)

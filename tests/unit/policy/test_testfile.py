@@ -251,6 +251,92 @@ def test_pause(folder: Path) -> None:
     assert lines(folder, test) == []
 
 
+OUTSIDE = """\
+- name: storm
+  edition: batched
+  when: >-
+    (pressure("io", "some") > 0.5 || source("depth") > 100.0 || cpu_busy() > 0.9) &&
+    label("role") in ["db", "web"] && hour() >= 8.0
+"""
+SOURCES = "sources: [{name: depth, prometheus: {query: queue_depth}}]\n"
+
+
+def test_the_host_the_time_labels_and_sources(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(OUTSIDE, SOURCES))
+    test = """\
+- name: a db in the morning
+  start: 2024-01-02T07:59:58Z
+  labels: {role: db}
+  series:
+    - {signal: 'pressure("io", "some")', values: 0.9x3 0x9}
+    - {signal: source("depth"), values: 0x4 101x2 _x6}
+    - {signal: cpu_busy(), values: 0x8 1x1 0x2}
+  switches:
+    - {at: 2s, to: batched}
+    - {at: 4s, to: original}
+    - {at: 5s, to: batched}
+  expect:
+    - {at: 1s, phase: inactive, reason: hour() = 7}
+    - {at: 8s, phase: no_data, reason: "source(\\"depth\\"): no data: missing"}
+- name: no db
+  start: 2024-01-02T08:00:00Z
+  labels: {role: cache}
+  series: [{signal: cpu_busy(), values: 1x5}]
+  switches: []
+"""
+    assert lines(folder, test) == []
+
+
+def test_a_test_without_series_says_how_long_it_is(folder: Path) -> None:
+    rule = OUTSIDE.partition("  when")[0] + "  when: minute() == 1.0 && label('role') != 'web'\n"
+    (folder / "policy.yaml").write_text(text_of(rule))
+    test = """\
+- name: the first minute
+  start: 2024-01-02T07:00:30Z
+  lasts: 2m
+  labels: {role: db}
+  switches: [{at: 30s, to: batched}, {at: 1m30s, to: original}]
+  expect: [{at: 2m, active: original}]
+"""
+    assert lines(folder, test) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "labels: {role: db, rack: x}",
+            'test.yaml:6:24: error: the policy does not ask for label "rack" [unused-signal]',
+        ),
+        (
+            "labels: {}",
+            (
+                'test.yaml:6:13: error: the policy asks for label "role", which the test does not '
+                'give (e.g. labels: {role: "…"}) [unknown-label]'
+            ),
+        ),
+        (
+            "labels: {role: db}\n  series: [{signal: hour(), values: 5}]",
+            'test.yaml:7:23: error: "signal": what hour is follows from "start" [bad-signal]',
+        ),
+        (
+            "labels: {role: db}\n  series: [{signal: 'label(\"role\")', values: 5}]",
+            'test.yaml:7:23: error: "signal": what label is follows from "labels" [bad-signal]',
+        ),
+        (
+            "labels: {role: db}\n  series: [{signal: 'pressure(\"io\")', values: 5}]",
+            (
+                'test.yaml:7:23: error: "signal": pressure takes a resource and a kind of stall, '
+                "in quotes [bad-signal]"
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_about_the_outside(folder: Path, key: str, message: str) -> None:
+    (folder / "policy.yaml").write_text(text_of(OUTSIDE, SOURCES))
+    assert lines(folder, f"- name: x\n  {key}\n  lasts: 5s\n  switches: []\n") == [message]
+
+
 def test_advising_policies_are_played_as_if_they_enforced(folder: Path) -> None:
     (folder / "policy.yaml").write_text(text_of(RULE, "mode: observe\n"))
     assert (
