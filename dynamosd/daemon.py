@@ -29,6 +29,7 @@ from dynamosd.metrics import (
     Tally,
     Values,
     kernel_values,
+    latency_histograms,
     lease_values,
     policy_values,
     probe_values,
@@ -40,12 +41,12 @@ from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.recording import Recorder
-from dynamosd.signals import SIGNAL_KEYS, SignalWindow
+from dynamosd.signals import QUANTILES, SIGNAL_KEYS, SignalWindow
 from dynamosd.switcher import Switcher
 from dynamosd.web import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from dynamosd.config import Config
@@ -100,6 +101,16 @@ def read_policies(
     return checked.policies
 
 
+def timed_functions(policies: Iterable[Policy]) -> frozenset[str]:
+    """Give the functions of which a policy reads how long their calls take."""
+    return frozenset(
+        function
+        for policy in policies
+        for signal, function, _ in policy.signals
+        if signal in QUANTILES
+    )
+
+
 # --------------------------------------------------------------------------------- the loop
 
 
@@ -143,7 +154,7 @@ class Daemon:
         self._reloads, self._reload_error = 0, ""
         self._status_errors = 0
         self._lag = 0.0
-        self._controller.put_in_force(policies, kernel)
+        self._put_in_force(policies, kernel)
 
     # --------------------------------------------------------------------- from outside
 
@@ -178,7 +189,9 @@ class Daemon:
         probe = self._world.attach()
         self._say(f"probes attached after {self._clock.now() - begin:.1f} s")
         self._mismatches += self._sampler.agreement.total
-        self._sampler = Sampler(self._world.kmod, probe, self._clock.now, Agreement())
+        self._sampler = Sampler(
+            self._world.kmod, probe, self._clock.now, Agreement(), self._sampler.timed
+        )
         # While this took long, the loop stood still: that is no lag of it.
         now = self._clock.now()
         self._ticker = dataclasses.replace(self._ticker, period=self._period(), deadline=now)
@@ -252,7 +265,13 @@ class Daemon:
     # ------------------------------------------------------------------------ telling it
 
     def _publish(self, sample: Sample | None, signals: Signals | None) -> None:
-        self.page.show(Snapshot(self._values(sample, signals), {**self._tally.durations}))
+        self.page.show(
+            Snapshot(
+                self._values(sample, signals),
+                {**self._tally.durations},
+                latency_histograms(sample) if sample is not None else {},
+            )
+        )
         try:
             status.write(self._settings.runtime_dir, self._status(signals))
         except OSError as error:
@@ -336,12 +355,16 @@ class Daemon:
             return
         self._reload_ok, self._reloaded = True, self._clock.wall()
         self._reload_error = ""
-        self._controller.put_in_force(policies, kernel)
+        self._put_in_force(policies, kernel)
         names = [policy.name for policy in policies]
         self._ticker = dataclasses.replace(self._ticker, period=self._period())
         self._say(f"policies read again: {', '.join(names) or 'none'}")
         self._journal.record("reload", policies=names)
         self._journal.forget("reload")
+
+    def _put_in_force(self, policies: tuple[Policy, ...], kernel: KernelState) -> None:
+        self._controller.put_in_force(policies, kernel)
+        self._sampler.timed = timed_functions(policies)
 
     def _leave(self) -> bool:
         """Leave everything as the policies want it left; True if that went well."""

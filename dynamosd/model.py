@@ -10,6 +10,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dynamosd.latency import Latency
+
 ORIGINAL = "original"
 """Name of edition 0, which every subsystem has."""
 
@@ -120,13 +122,18 @@ class FunctionSample:
 
     ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls
     whose access pattern could be judged, ``sequential`` those of them that went on where the last
-    call on the same file ended; both stay 0 for functions without that probe.
+    call on the same file ended; both stay 0 for functions without that probe. ``errors`` are the
+    returns that were errors. ``latency`` is None where calls are not timed; ``untimed`` are those
+    of which one end was not seen, or was too deep.
     """
 
     calls: int
     returns: int
     sequential: int = 0
     classified: int = 0
+    errors: int = 0
+    untimed: int = 0
+    latency: Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)

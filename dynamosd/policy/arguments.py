@@ -7,14 +7,18 @@ import re
 from collections.abc import Sequence
 
 from dynamosd.policy.expression import Input
-from dynamosd.signals import ARGUMENTS, EDITION, FUNCTION
+from dynamosd.signals import ARGUMENTS, EDITION, FUNCTION, NAME
 
 _PATTERNS = {
     FUNCTION: re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}"),
     EDITION: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
+    NAME: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
 }
-_EXAMPLES = {FUNCTION: "pipe_write", EDITION: "original"}
-_ARTICLES = {FUNCTION: "a function", EDITION: "an edition"}
+_EXAMPLES = {FUNCTION: "pipe_write", EDITION: "original", NAME: "pages"}
+_ARTICLES = {FUNCTION: "a function", EDITION: "an edition", NAME: "a parameter"}
+
+LISTED = "docs/policy.md has the signals"
+"""A hint for who writes a name that resembles none of theirs."""
 
 _CALL = re.compile(r'([a-z_][a-z0-9_]*)\(\s*((?:"[^"]*"\s*,\s*)*"[^"]*")?\s*\)')
 _QUOTED = re.compile(r'"([^"]*)"')

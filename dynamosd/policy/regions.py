@@ -103,7 +103,8 @@ def _candidates(read: Input, numbers: Sequence[float]) -> Iterator[float]:
     """Yield values that a signal can have: its limits, the numbers, and one value between each."""
     low, high = RANGES[read.signal]
     inside = [number for number in numbers if low < number < high]
-    last = high if math.isfinite(high) else max([low, *inside]) + 1.0
-    marks = [low, *inside, last]
+    first = low if math.isfinite(low) else min([0.0, *inside]) - 1.0
+    last = high if math.isfinite(high) else max([first, *inside]) + 1.0
+    marks = [first, *inside, last]
     yield from marks
     yield from ((before + after) / 2.0 for before, after in itertools.pairwise(marks))

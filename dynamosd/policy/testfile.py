@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
-from dynamosd.policy.arguments import parse_read
+from dynamosd.policy.arguments import LISTED, parse_read
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.durations import format_duration
 from dynamosd.policy.expression import Input
@@ -57,7 +57,7 @@ def _signal(value: object) -> Input:
         return parse_read(str(value))
     except KeyError as error:
         name = str(error.args[0])
-    hint = did_you_mean(name, SIGNALS) or f"there are {', '.join(SIGNALS)}"
+    hint = did_you_mean(name, SIGNALS) or LISTED
     raise ValueError(f'unknown signal "{name}" ({hint})')
 
 

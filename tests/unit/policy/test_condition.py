@@ -165,7 +165,7 @@ def test_constant_conditions(text: str, constant: bool | None) -> None:  # noqa:
                 28,
                 'unknown name "limit"',
                 "unknown-signal",
-                "there are calls_rate, in_flight, calls_share, sequential_share",
+                "docs/policy.md has the signals",
             ),
         ),
         (f"{RATE} >", Fault(1, 27, "mismatched input end of text", "condition-syntax")),
