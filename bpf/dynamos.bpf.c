@@ -264,6 +264,17 @@ static __always_inline bool is_error(u64 ret)
 	return ret >= -4095ULL || (ret <= 0xffffffff && ret >= (u32)-4095);
 }
 
+static __always_inline void classify(struct figures *at, u32 function, void *argument)
+{
+	int verdict = classify_readahead(function, argument);
+
+	if (verdict == UNKNOWN)
+		return;
+	at->classified++;
+	if (verdict == SEQUENTIAL)
+		at->sequential++;
+}
+
 /* edition_enter(u32 function, u32 edition, u64 arg0, ...) */
 int on_enter(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -271,7 +282,6 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 	struct figures *at = find(function, ctx->args[1]);
 	u32 *found;
 	u32 kind;
-	int verdict;
 
 	if (!at)
 		return 0;
@@ -279,16 +289,11 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	found = kinds.lookup(&function);
 	kind = found ? *found : 0;
+	if (kind & KIND_READAHEAD)
+		classify(at, function, (void *)ctx->args[2]);
+	/* Last, so that what is above is not part of the time. */
 	if (kind & KIND_LATENCY)
 		begin(at, ctx, function * EDITIONS + (u32)ctx->args[1], kind >> KIND_EPOCH);
-	if (!(kind & KIND_READAHEAD))
-		return 0;
-	verdict = classify_readahead(function, (void *)ctx->args[2]);
-	if (verdict == UNKNOWN)
-		return 0;
-	at->classified++;
-	if (verdict == SEQUENTIAL)
-		at->sequential++;
 	return 0;
 }
 
