@@ -165,6 +165,15 @@ static __always_inline u64 this_thread(void)
 	return thread ? thread : (1ULL << 32) + bpf_get_smp_processor_id();
 }
 
+/* Keeps from the compiler what it knows of a number: it would leave out the mask by which the verifier knows it too. */
+#define HIDE(number) asm volatile("" : "+r"(number))
+
+static __always_inline struct begin *begin_at(struct thread *thread, u64 depth)
+{
+	HIDE(depth);
+	return &thread->begins[depth & (DEPTH - 1)];
+}
+
 static __always_inline struct thread *find_or_make(u64 key)
 {
 	struct thread *thread = threads.lookup(&key);
@@ -192,7 +201,7 @@ static __always_inline void begin(struct figures *at, void *arguments, u32 slot,
 	place = *(volatile u64 *)&thread->entering;
 
 	/* Stacks grow down: what is not above this call on its stack is over. */
-	if (thread->depth && place - thread->begins[(thread->depth - 1) & (DEPTH - 1)].place < STACK) {
+	if (thread->depth && place - begin_at(thread, thread->depth - 1)->place < STACK) {
 		thread->depth--;
 		thread->beyond = 0;
 		__sync_fetch_and_add(&at->untimed, 1);
@@ -201,7 +210,7 @@ static __always_inline void begin(struct figures *at, void *arguments, u32 slot,
 		thread->beyond++;
 		return;
 	}
-	begin = &thread->begins[thread->depth & (DEPTH - 1)];
+	begin = begin_at(thread, thread->depth);
 	begin->place = place;
 	begin->slot = slot;
 	begin->epoch = epoch;
@@ -216,7 +225,7 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 	struct thread *thread = threads.lookup(&key);
 	struct latency *latency;
 	struct begin *begin;
-	u64 place, took;
+	u64 place, took, bucket;
 	u32 depth;
 	int i;
 
@@ -233,7 +242,7 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 		if (!depth || depth > DEPTH)
 			goto untimed;
 		depth--;
-		begin = &thread->begins[depth & (DEPTH - 1)];
+		begin = begin_at(thread, depth);
 		if (begin->slot == slot && place - begin->place + SPREAD <= 2 * SPREAD)
 			goto found;
 	}
@@ -248,7 +257,9 @@ found:
 	if (!latency)
 		goto untimed;
 	took = now - begin->time;
-	latency->counts[bucket_of(took) & (BUCKETS - 1)]++;
+	bucket = bucket_of(took);
+	HIDE(bucket);
+	latency->counts[bucket & (BUCKETS - 1)]++;
 	latency->nanoseconds += took;
 	return;
 untimed:
