@@ -33,6 +33,7 @@ from dynamosd.metrics import (
     Values,
     advice_values,
     kernel_values,
+    latency_histograms,
     lease_values,
     objective_values,
     pause_values,
@@ -51,7 +52,7 @@ from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.probes.procfs import PROC, read_host
 from dynamosd.recording import Recorder
 from dynamosd.requests import Inbox
-from dynamosd.signals import SIGNAL_KEYS, SignalWindow
+from dynamosd.signals import QUANTILES, SIGNAL_KEYS, SignalWindow
 from dynamosd.sources.poll import Fetch, Sources
 from dynamosd.sources.prometheus import fetch
 from dynamosd.switcher import Switcher
@@ -59,7 +60,7 @@ from dynamosd.watch import Watch
 from dynamosd.web import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -116,6 +117,16 @@ def read_policies(
     for problem in checked.problems:
         say(str(problem))
     return checked.policies
+
+
+def timed_functions(policies: Iterable[Policy]) -> frozenset[str]:
+    """Give the functions of which a policy reads how long their calls take."""
+    return frozenset(
+        function
+        for policy in policies
+        for signal, function, _ in policy.signals
+        if signal in QUANTILES
+    )
 
 
 # --------------------------------------------------------------------------------- the loop
@@ -188,7 +199,7 @@ class Daemon:
         self._status_errors = 0
         self._lag = 0.0
         self._orders.load()
-        self._controller.put_in_force(policies, kernel)
+        self._put_in_force(policies, kernel)
 
     # --------------------------------------------------------------------- from outside
 
@@ -225,7 +236,9 @@ class Daemon:
         probe = self._world.attach()
         self._say(f"probes attached after {self._clock.now() - begin:.1f} s")
         self._mismatches += self._sampler.agreement.total
-        self._sampler = Sampler(self._world.kmod, probe, self._clock.now, Agreement())
+        self._sampler = Sampler(
+            self._world.kmod, probe, self._clock.now, Agreement(), self._sampler.timed
+        )
         # While this took long, the loop stood still: that is no lag of it.
         now = self._clock.now()
         self._ticker = dataclasses.replace(self._ticker, period=self._period(), deadline=now)
@@ -311,7 +324,13 @@ class Daemon:
     # ------------------------------------------------------------------------ telling it
 
     def _publish(self, sample: Sample | None, signals: Signals | None) -> None:
-        self.page.show(Snapshot(self._values(sample, signals), {**self._tally.durations}))
+        self.page.show(
+            Snapshot(
+                self._values(sample, signals),
+                {**self._tally.durations},
+                latency_histograms(sample) if sample is not None else {},
+            )
+        )
         try:
             status.write(self._settings.runtime_dir, self._status(signals))
         except OSError as error:
@@ -412,13 +431,17 @@ class Daemon:
             return
         self._reload_ok, self._reloaded = True, self._clock.wall()
         self._reload_error = ""
-        self._controller.put_in_force(policies, kernel)
+        self._put_in_force(policies, kernel)
         self._want_sources()
         names = [policy.name for policy in policies]
         self._ticker = dataclasses.replace(self._ticker, period=self._period())
         self._say(f"policies read again: {', '.join(names) or 'none'}")
         self._journal.record("reload", policies=names)
         self._journal.forget("reload")
+
+    def _put_in_force(self, policies: tuple[Policy, ...], kernel: KernelState) -> None:
+        self._controller.put_in_force(policies, kernel)
+        self._sampler.timed = timed_functions(policies)
 
     def _leave(self) -> bool:
         """Leave everything as the policies want it left; True if that went well."""

@@ -53,6 +53,7 @@ class Definition:
 
 _COUNTERS = ("subsystem", "function", "edition")
 _SIGNAL = SIGNAL_KEYS
+_LATENCY = "dynamos_function_latency_seconds"
 
 DEFINITIONS = (
     Definition("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
@@ -94,6 +95,24 @@ DEFINITIONS = (
         "counter",
         _COUNTERS,
         "Judged calls that went on where the last one on the same file ended.",
+    ),
+    Definition(
+        "dynamos_function_errors_total",
+        "counter",
+        _COUNTERS,
+        "Returns that were errors, as the probes saw them.",
+    ),
+    Definition(
+        _LATENCY,
+        "histogram",
+        _COUNTERS,
+        "How long calls took, of the functions of which a policy reads a latency quantile.",
+    ),
+    Definition(
+        "dynamos_function_untimed_calls_total",
+        "counter",
+        _COUNTERS,
+        "Calls that were to be timed and of which one end was not seen, or was too deep.",
     ),
     Definition(
         "dynamos_edition_active",
@@ -361,6 +380,11 @@ DEFINITIONS = (
     ),
 )
 
+_LATENCY_BOUNDS_NS = tuple(4**power for power in range(5, 18))
+"""From 1 µs to 17 s; powers of two are ends of the probes' own buckets."""
+
+LATENCY_BUCKETS = tuple(bound / 1e9 for bound in _LATENCY_BOUNDS_NS)
+
 DURATION_BUCKETS = (
     0.0001,
     0.00025,
@@ -410,6 +434,7 @@ class Snapshot:
 
     values: Mapping[str, Mapping[Labels, float]]
     durations: Mapping[Labels, Histogram] = field(default_factory=dict)
+    latencies: Mapping[Labels, Histogram] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- from the stages
@@ -461,15 +486,31 @@ def _safety_values(kernel: KernelState) -> Values:
 
 
 def sample_values(sample: Sample) -> Values:
-    """Give what the probes say of access patterns, for the functions that have one."""
+    """Give what the probes say: errors, and access patterns of the functions that have one."""
     judged = {key: each for key, each in sample.probes.items() if each.classified}
+    timed = {key: each for key, each in sample.probes.items() if each.latency is not None}
     return {
+        "dynamos_function_errors_total": {
+            key: float(each.errors) for key, each in sample.probes.items()
+        },
+        "dynamos_function_untimed_calls_total": {
+            key: float(each.untimed) for key, each in timed.items()
+        },
         "dynamos_function_classified_calls_total": {
             key: float(each.classified) for key, each in judged.items()
         },
         "dynamos_function_sequential_calls_total": {
             key: float(each.sequential) for key, each in judged.items()
         },
+    }
+
+
+def latency_histograms(sample: Sample) -> dict[Labels, Histogram]:
+    """Give how long calls took, with fewer and larger buckets than the probes have."""
+    return {
+        key: Histogram(each.latency.coarse(_LATENCY_BOUNDS_NS), each.latency.nanoseconds / 1e9)
+        for key, each in sample.probes.items()
+        if each.latency is not None
     }
 
 
@@ -666,7 +707,10 @@ class Page(Collector):
         snapshot = self._snapshot
         for definition in DEFINITIONS:
             if definition.name == _DURATION:
-                yield _histogram(definition, snapshot.durations)
+                yield _histogram(definition, snapshot.durations, DURATION_BUCKETS)
+            elif definition.name == _LATENCY:
+                if snapshot.latencies:
+                    yield _histogram(definition, snapshot.latencies, LATENCY_BUCKETS)
             elif values := snapshot.values.get(definition.name):
                 yield _family(definition, values)
 
@@ -683,9 +727,11 @@ def _family(definition: Definition, values: Mapping[Labels, float]) -> Metric:
     return family
 
 
-def _histogram(definition: Definition, durations: Mapping[Labels, Histogram]) -> Metric:
+def _histogram(
+    definition: Definition, durations: Mapping[Labels, Histogram], ends: Iterable[float]
+) -> Metric:
     family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
-    bounds = [*(str(bound) for bound in DURATION_BUCKETS), "+Inf"]
+    bounds = [*(str(bound) for bound in ends), "+Inf"]
     for labels, histogram in sorted(durations.items(), key=lambda each: each[0]):
         sums = [sum(histogram.counts[: place + 1]) for place in range(len(bounds))]
         buckets = [(bound, float(count)) for bound, count in zip(bounds, sums, strict=True)]

@@ -10,6 +10,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dynamosd.latency import Latency
+
 ORIGINAL = "original"
 """Name of edition 0, which every subsystem has."""
 
@@ -121,7 +123,9 @@ class FunctionSample:
     ``calls`` and ``returns`` count since the probes were attached. ``classified`` are the calls
     whose access pattern could be judged, ``sequential`` those of them that went on where the last
     call on the same file ended; ``pages`` is how far their readers have got, in pages. All three
-    stay 0 for functions without that probe.
+    stay 0 for functions without that probe. ``errors`` are the returns that were errors.
+    ``latency`` is None where calls are not timed; ``untimed`` are those of which one end was not
+    seen, or was too deep.
     """
 
     calls: int
@@ -129,6 +133,9 @@ class FunctionSample:
     sequential: int = 0
     classified: int = 0
     pages: int = 0
+    errors: int = 0
+    untimed: int = 0
+    latency: Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)

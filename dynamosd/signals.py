@@ -8,12 +8,15 @@ the difference of two sums. A rate can therefore never be negative.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from dynamosd import hostsignals
+from dynamosd.latency import Latency
 from dynamosd.model import Function, FunctionSample, HostSample, Sample, Signal, SignalKey, Signals
 
 CALLS_RATE = "calls_rate"
@@ -21,6 +24,12 @@ IN_FLIGHT = "in_flight"
 CALLS_SHARE = "calls_share"
 SEQUENTIAL_SHARE = "sequential_share"
 PAGES_RATE = "pages_rate"
+PARAMETER = "parameter"
+ERRORS_RATE = "errors_rate"
+ERROR_SHARE = "error_share"
+
+QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+"""The signals that need the calls of their function to be timed, and which share each is of."""
 
 SIGNALS: Mapping[str, str] = {
     CALLS_RATE: "calls per second over the window",
@@ -28,6 +37,13 @@ SIGNALS: Mapping[str, str] = {
     CALLS_SHARE: "share (0 to 1) of the function's calls in the window that the edition had",
     SEQUENTIAL_SHARE: "share (0 to 1) of the window's judged calls that continued the one before",
     PAGES_RATE: "pages per second that the readers got on by over the window, by the judged calls",
+    ERRORS_RATE: "returns that were errors, per second over the window",
+    ERROR_SHARE: "share (0 to 1) of the window's returns that were errors",
+    **{
+        name: f"seconds that {share:.0%} of the calls that returned in the window took at most"
+        for name, share in QUANTILES.items()
+    },
+    PARAMETER: "a parameter of the edition's module that is a number, as it is now",
     **hostsignals.SIGNALS,
 }
 """Every signal with its unit; conditions may use these names and no other."""
@@ -38,11 +54,15 @@ RANGES: Mapping[str, tuple[float, float]] = {
     CALLS_SHARE: (0.0, 1.0),
     SEQUENTIAL_SHARE: (0.0, 1.0),
     PAGES_RATE: (0.0, math.inf),
+    ERRORS_RATE: (0.0, math.inf),
+    ERROR_SHARE: (0.0, 1.0),
+    **dict.fromkeys(QUANTILES, (0.0, math.inf)),
+    PARAMETER: (-math.inf, math.inf),
     **hostsignals.RANGES,
 }
 """The least and the greatest value that each signal can have."""
 
-FUNCTION, EDITION = "function", "edition"
+FUNCTION, EDITION, NAME = "function", "edition", "name"
 """What an argument of a signal may name."""
 
 _ALL_OR_ONE = ((FUNCTION,), (FUNCTION, EDITION))
@@ -53,6 +73,10 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     CALLS_SHARE: ((FUNCTION, EDITION),),
     SEQUENTIAL_SHARE: _ALL_OR_ONE,
     PAGES_RATE: _ALL_OR_ONE,
+    ERRORS_RATE: _ALL_OR_ONE,
+    ERROR_SHARE: _ALL_OR_ONE,
+    **dict.fromkeys(QUANTILES, _ALL_OR_ONE),
+    PARAMETER: ((NAME, EDITION),),
     **hostsignals.ARGUMENTS,
 }
 """What the arguments of each signal name, for every number of them that it takes.
@@ -69,6 +93,12 @@ SIGNAL_KEYS = ("signal", "function", "edition")
 MIN_CLASSIFIED = 20
 """Calls that must have been judged in the window before a share of them means anything."""
 
+MIN_RETURNED = 20
+"""Calls that must have returned in the window before a share of them, or a quantile, is one."""
+
+MIN_BEYOND = 1
+"""So many of them must have taken longer than a quantile: for p99 it takes 100."""
+
 DEFAULT_WINDOW_SECONDS = 2.0
 
 _GAP_WINDOWS = 3.0
@@ -77,6 +107,7 @@ _FIRST_SAMPLE = "first sample: no rate yet"
 _NO_GATE = "no gate is installed"
 _NO_PROBE = "no probe figures"
 _NO_CALLS = "no calls in the window"
+_ALL_UNTIMED = "no call is timed yet"
 
 _CALLS = "calls"
 """The module's exact counter."""
@@ -85,23 +116,31 @@ _PROBED: Mapping[str, Callable[[FunctionSample], int]] = {
     "sequential": lambda figures: figures.sequential,
     "classified": lambda figures: figures.classified,
     "pages": lambda figures: figures.pages,
+    "returns": lambda figures: figures.returns,
+    "errors": lambda figures: figures.errors,
 }
 """The probes' counters."""
 
 Sums = Mapping[str, int]
 """How much a counter of a function has grown, by edition; `ALL` is the sum."""
 
+Latencies = Mapping[str, Latency]
+"""The same of its histogram."""
+
+Figure = TypeVar("Figure", int, Latency)
+
 
 @dataclass(frozen=True, slots=True)
 class _Point:
     """One sample, reduced to what a window needs.
 
-    ``grown`` holds, by counter and function, how much it has grown. Functions without a gate have
-    no calls, and without figures of the probes nothing of theirs.
+    ``grown`` holds, by counter and function, how much it has grown, and ``took`` the histograms.
+    Functions without a gate have no calls, and without figures of the probes nothing of theirs.
     """
 
     time: float
     grown: Mapping[str, Mapping[str, Sums]]
+    took: Mapping[str, Latencies]
     mismatches: Mapping[str, str]
     host: HostSample | None = None
 
@@ -119,19 +158,29 @@ class _Span:
         return self.after.get(edition, 0) - self.before.get(edition, 0)
 
 
-class _Growth:
+def _step(before: int, value: int) -> int:
+    """Return how much a counter has grown; one that has fallen began at 0 again."""
+    return value - before if value >= before else value
+
+
+class _Growth(Generic[Figure]):
     """Sums up how much counters grew, however often each of them starts at 0 again.
+
+    ``zero`` is what they begin with, and ``step`` says how much one has grown from one value to
+    the next.
 
     ``owner`` is what a counter belongs to (a function). A counter that turns up later than its
     owner began at 0 in between, so all of it is growth; one that turns up with its owner has an
     unknown past.
     """
 
-    def __init__(self) -> None:
-        self._last: dict[str, dict[str, int]] = {}
-        self._sums: dict[str, dict[str, int]] = {}
+    def __init__(self, zero: Figure, step: Callable[[Figure, Figure], Figure]) -> None:
+        self._zero: Figure = zero
+        self._step: Callable[[Figure, Figure], Figure] = step
+        self._last: dict[str, dict[str, Figure]] = {}
+        self._sums: dict[str, dict[str, Figure]] = {}
 
-    def add(self, owner: str, counters: Mapping[str, int]) -> Sums:
+    def add(self, owner: str, counters: Mapping[str, Figure]) -> Mapping[str, Figure]:
         """Take the newest values of all of an owner's counters; return their growth so far.
 
         Counters that have gone are among them, for they may come back.
@@ -139,13 +188,12 @@ class _Growth:
         known = self._last.get(owner)
         if known is None:
             self._last[owner] = dict(counters)
-            self._sums[owner] = dict.fromkeys((ALL, *counters), 0)
+            self._sums[owner] = dict.fromkeys((ALL, *counters), self._zero)
             return dict(self._sums[owner])
         sums = self._sums[owner]
         for name, value in counters.items():
-            before = known.get(name, 0)
-            step = value - before if value >= before else value
-            sums[name] = sums.get(name, 0) + step
+            step = self._step(known.get(name, self._zero), value)
+            sums[name] = sums.get(name, self._zero) + step
             sums[ALL] += step
             known[name] = value
         return dict(sums)
@@ -192,7 +240,7 @@ class SignalWindow:
         values.update(self._of_host())
         for name, signal in sample.sources.items():
             values[hostsignals.SOURCE, name, ALL] = signal
-        return Signals(sample.time, values)
+        return Signals(sample.time, values | _parameters(sample))
 
     def _of_host(self) -> Iterator[tuple[SignalKey, Signal]]:
         """Yield the host's signals, over the points since the last one without a reading of it."""
@@ -206,7 +254,8 @@ class SignalWindow:
 
     def _start_again(self, why: str) -> None:
         self._points: deque[_Point] = deque()
-        self._growth = {counter: _Growth() for counter in (_CALLS, *_PROBED)}
+        self._growth = {counter: _Growth(0, _step) for counter in (_CALLS, *_PROBED)}
+        self._latency = _Growth(Latency(), lambda before, now: now.since(before))
         self._no_rate_yet = why
 
     def _check_continuity(self, now: float) -> None:
@@ -236,15 +285,11 @@ class SignalWindow:
         }
         return _Point(
             time=sample.time,
-            grown={name: self._grow(name, found) for name, found in counters.items()},
+            grown={name: _grow(self._growth[name], found) for name, found in counters.items()},
+            took=_grow(self._latency, _latencies(sample)),
             mismatches={function: why for (_, function), why in sample.mismatches.items()},
             host=sample.host,
         )
-
-    def _grow(self, counter: str, found: Mapping[str, Mapping[str, int]]) -> Mapping[str, Sums]:
-        growth = self._growth[counter]
-        growth.forget_all_but(found)
-        return {function: growth.add(function, values) for function, values in found.items()}
 
     def _drop_old(self, now: float) -> None:
         """Keep one point at or before the window's start, so that all of the window is covered."""
@@ -260,6 +305,10 @@ class SignalWindow:
         }
         if edition != ALL:
             measured[CALLS_SHARE] = self._calls_share(function, edition)
+        measured |= self._errors(function.name, edition)
+        # Most functions are not timed, and need not be told of four times for each edition.
+        if function.name in self._points[-1].took:
+            measured |= self._quantiles(function.name, edition)
         return measured
 
     def _distrust(self, function: str) -> str:
@@ -309,23 +358,92 @@ class SignalWindow:
             return Signal(None, reason=self._why_no_rate())
         return Signal(span.grown(edition) / span.seconds)
 
-    def _span(self, counter: str, function: str) -> _Span | None:
-        """Return how a counter has grown, from the oldest point with no hole up to the newest.
+    def _errors(self, function: str, edition: str) -> dict[str, Signal]:
+        returns, errors = (self._span(name, function) for name in ("returns", "errors"))
+        if returns is None or errors is None:
+            there = function in self._points[-1].grown["returns"]
+            none = Signal(None, reason=self._why_no_rate() if there else _NO_PROBE)
+            return {ERRORS_RATE: none, ERROR_SHARE: none}
+        returned, failed = returns.grown(edition), errors.grown(edition)
+        share = Signal(failed / returned) if returned >= MIN_RETURNED else _too_few(returned)
+        return {ERRORS_RATE: Signal(failed / errors.seconds), ERROR_SHARE: share}
 
-        Sums start anew after a hole. None if there is no time in between.
+    def _quantiles(self, function: str, edition: str) -> dict[str, Signal]:
+        ends = self._ends(lambda point: function in point.took)
+        if ends is None:
+            return dict.fromkeys(QUANTILES, Signal(None, reason=_ALL_UNTIMED))
+        before, after = (point.took[function].get(edition, Latency()) for point in ends)
+        took = after.since(before)
+        timed = took.total
+        return {
+            name: Signal(took.quantile(share)) if timed >= needed else _too_few(timed, needed)
+            for name, share in QUANTILES.items()
+            for needed in [max(MIN_RETURNED, round(MIN_BEYOND / (1.0 - share)))]
+        }
+
+    def _span(self, counter: str, function: str) -> _Span | None:
+        """Return how a counter has grown; None if there is no time in between."""
+        ends = self._ends(lambda point: function in point.grown[counter])
+        if ends is None:
+            return None
+        before, after = (point.grown[counter][function] for point in ends)
+        return _Span(ends[1].time - ends[0].time, before, after)
+
+    def _ends(self, has: Callable[[_Point], bool]) -> tuple[_Point, _Point] | None:
+        """Return the oldest point with no hole up to the newest, and that; None if it is the same.
+
+        Sums start anew after a hole.
         """
         newest = oldest = self._points[-1]
         for point in reversed(self._points):
-            if function not in point.grown[counter]:
+            if not has(point):
                 break
             oldest = point
-        if oldest is newest:
-            return None
-        before, after = (point.grown[counter][function] for point in (oldest, newest))
-        return _Span(newest.time - oldest.time, before, after)
+        return None if oldest is newest else (oldest, newest)
 
     def _why_no_rate(self) -> str:
         return self._no_rate_yet if len(self._points) == 1 else _FIRST_SAMPLE
+
+
+def _too_few(returned: int, needed: int = MIN_RETURNED) -> Signal:
+    return Signal(None, reason=f"{returned} calls returned in the window, {needed} needed")
+
+
+def _grow(
+    growth: _Growth[Figure], found: Mapping[str, Mapping[str, Figure]]
+) -> Mapping[str, Mapping[str, Figure]]:
+    growth.forget_all_but(found)
+    return {function: growth.add(function, values) for function, values in found.items()}
+
+
+def _latencies(sample: Sample) -> Mapping[str, Latencies]:
+    found: dict[str, dict[str, Latency]] = {}
+    for (_, function, edition), figures in sample.probes.items():
+        if figures.latency is not None:
+            found.setdefault(function, {})[edition] = figures.latency
+    return found
+
+
+def _parameters(sample: Sample) -> dict[SignalKey, Signal]:
+    """Return what editions show of themselves."""
+    values: dict[SignalKey, Signal] = {}
+    for subsystem in sample.kernel.subsystems.values():
+        for edition in subsystem.editions.values():
+            for name, text in edition.parameters.items():
+                key = (PARAMETER, name, edition.name)
+                found = _number(text)
+                if values.setdefault(key, found) != found:
+                    values[key] = Signal(None, reason="more than one edition of that name has it")
+    return values
+
+
+def _number(text: str) -> Signal:
+    """Return a parameter's value; the kernel writes booleans as Y and N."""
+    with contextlib.suppress(ValueError):
+        value = {"Y": 1.0, "N": 0.0}[text] if text in {"Y", "N"} else float(text)
+        if math.isfinite(value):
+            return Signal(value)
+    return Signal(None, reason=f'its value is no number: "{text[:40]}"')
 
 
 def _functions(sample: Sample) -> Iterator[Function]:

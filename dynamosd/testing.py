@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import CommandFailed, Event, Kmod, parse_events
+from dynamosd.latency import latency_of
 from dynamosd.model import HELD, LOST, ORIGINAL, RESOURCES, FunctionSample, ProbeCost
 
 if TYPE_CHECKING:
@@ -529,7 +530,8 @@ def _add(path: Path, number: int) -> None:
 class FakeProbe:
     """Probes that see what the module counts, but for ``lost`` calls.
 
-    ``figures`` gives the sequential and the classified calls of a (subsystem, function, edition).
+    ``figures`` gives the sequential and the classified calls of a (subsystem, function, edition),
+    ``errors`` its errors, and ``took`` the nanoseconds of the calls that were timed.
     ``between`` runs after each reading: calls that come while a sample is taken.
     """
 
@@ -537,12 +539,16 @@ class FakeProbe:
     figures: dict[Key, tuple[int, int]] = field(default_factory=dict)
     between: Callable[[], object] = lambda: None
     kmod: Kmod | None = None
+    errors: dict[Key, int] = field(default_factory=dict)
+    took: dict[Key, list[int]] = field(default_factory=dict)
     watched: list[KernelState] = field(default_factory=list)
+    timed: frozenset[str] = frozenset()
     closed: bool = False
 
-    def watch(self, state: KernelState) -> None:
-        """Note what there is."""
+    def watch(self, state: KernelState, timed: frozenset[str]) -> None:
+        """Note what there is, and whose calls are timed."""
         self.watched.append(state)
+        self.timed = timed
 
     def read(self, state: KernelState) -> Mapping[Key, FunctionSample]:
         """Count what the module counts at this moment."""
@@ -554,6 +560,8 @@ class FakeProbe:
                 counts.calls - self.lost.get(key, 0),
                 counts.calls - counts.in_flight - self.lost.get(key, 0),
                 *self.figures.get(key, (0, 0)),
+                errors=self.errors.get(key, 0),
+                latency=latency_of(self.took.get(key, ())) if key[1] in self.timed else None,
             )
             for key, counts in _counts(now)
         }

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from dynamosd.hostsignals import LABEL, RESOURCE, SOURCE, STALL, WORDS
 from dynamosd.policy.expression import Input
-from dynamosd.signals import ARGUMENTS, EDITION, FUNCTION
+from dynamosd.signals import ARGUMENTS, EDITION, FUNCTION, NAME
 
 _PATTERNS = {
     FUNCTION: re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}"),
     EDITION: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
+    NAME: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
     SOURCE: re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"),
     LABEL: re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?"),
     **{kind: re.compile("|".join(words)) for kind, words in WORDS.items()},
@@ -20,6 +21,7 @@ _PATTERNS = {
 _EXAMPLES = {
     FUNCTION: "pipe_write",
     EDITION: "original",
+    NAME: "pages",
     SOURCE: "queue_depth",
     LABEL: "role",
     **{kind: words[0] for kind, words in WORDS.items()},
@@ -27,11 +29,15 @@ _EXAMPLES = {
 _ARTICLES = {
     FUNCTION: "a function",
     EDITION: "an edition",
+    NAME: "a parameter",
     SOURCE: "a source",
     LABEL: "a label",
     RESOURCE: "a resource",
     STALL: "a kind of stall",
 }
+
+LISTED = "docs/policy.md has the signals"
+"""A hint for who writes a name that resembles none of theirs."""
 
 _CALL = re.compile(r'([a-z_][a-z0-9_]*)\(\s*((?:"[^"]*"\s*,\s*)*"[^"]*")?\s*\)')
 _QUOTED = re.compile(r'"([^"]*)"')

@@ -28,7 +28,7 @@ from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
 from dynamosd.policy.regions import always, follows
 from dynamosd.policy.schema import ObjectiveSpec
-from dynamosd.signals import EDITION, FUNCTION
+from dynamosd.signals import EDITION, FUNCTION, NAME
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
 _BASELINE: Path = ("spec", "baseline")
@@ -311,12 +311,15 @@ class Checker:
             FUNCTION: (names.functions, "unknown-function"),
             EDITION: (names.editions | {ORIGINAL}, "unknown-edition"),
         }
+        if names.parameters is not None:
+            known[NAME] = (names.parameters, "unknown-parameter")
         for path, condition in self.conditions.items():
             for reference in condition.references:
                 there, code = known.get(reference.kind, (frozenset({reference.name}), ""))
                 if reference.name not in there:
                     place, where = self._place_in(path, reference.line, reference.column)
-                    message = f'subsystem "{subsystem}" has no {reference.kind} "{reference.name}"'
+                    what = f'{code.removeprefix("unknown-")} "{reference.name}"'
+                    message = f'subsystem "{subsystem}" has no {what}'
                     hint = did_you_mean(reference.name, there) or _choices(there)
                     self._add(place, Severity.ERROR, message + where, code, hint)
 

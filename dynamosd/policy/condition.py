@@ -24,7 +24,7 @@ from dynamosd.hostsignals import LABEL
 from dynamosd.labels import check_text
 from dynamosd.model import SignalKey, Signals
 from dynamosd.policy import facts, syntax
-from dynamosd.policy.arguments import BadArgument, example, read_of, usage
+from dynamosd.policy.arguments import LISTED, BadArgument, example, read_of, usage
 from dynamosd.policy.durations import format_duration, parse_duration
 from dynamosd.policy.expression import MISSING, Input, Program, Undecided, Unsupported, build
 from dynamosd.policy.problems import did_you_mean
@@ -372,7 +372,7 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
             return Fault(line, column, usage(name), "signal-argument", example(name))
         if name == EWMA:
             return _average_fault(line, column)
-        hint = did_you_mean(name, [*ARGUMENTS, EWMA]) or f"there are {', '.join(ARGUMENTS)}"
+        hint = did_you_mean(name, [*ARGUMENTS, EWMA]) or LISTED
         start = _start_of_name(text, line, column, name)
         return Fault(line, start, f'unknown name "{name}"', "unknown-signal", hint)
     overload = _NO_OVERLOAD.match(message)

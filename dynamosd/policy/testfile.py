@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from dynamosd.hostsignals import FROM_SITUATION, LABEL
 from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
-from dynamosd.policy.arguments import parse_read
+from dynamosd.policy.arguments import LISTED, parse_read
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.durations import format_duration
 from dynamosd.policy.expression import Input
@@ -63,7 +63,7 @@ def _signal(value: object) -> Input:
             key = "labels" if read.signal == LABEL else "start"
             raise ValueError(f'what {read.signal} is follows from "{key}"')
         return read
-    hint = did_you_mean(name, SIGNALS) or f"there are {', '.join(SIGNALS)}"
+    hint = did_you_mean(name, SIGNALS) or LISTED
     raise ValueError(f'unknown signal "{name}" ({hint})')
 
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class Probe(Protocol):
     """What measures the gated functions, from outside the module."""
 
-    def watch(self, state: KernelState) -> None:
-        """Measure what is there now. Called before each `read` of another state; cheap."""
+    def watch(self, state: KernelState, timed: frozenset[str]) -> None:
+        """Measure what is there now, and how long the calls of ``timed`` functions take.
+
+        Called before each `read` of another state; cheap.
+        """
 
     def read(self, state: KernelState) -> Mapping[tuple[str, str, str], FunctionSample]:
         """Give the figures since it was attached, by (subsystem, function, edition).

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dynamosd.errors import NotSupported
+from dynamosd.latency import BUCKETS, PART_BITS, UNIT_BITS, Latency
 from dynamosd.model import FunctionSample, KernelState, ProbeCost
 
 SOURCE: Final = Path(__file__).resolve().parents[2] / "bpf" / "dynamos.bpf.c"
@@ -27,10 +28,17 @@ REACH_PAGES: Final = 512
 """How far ahead of the last call a sequential one may be: any edition's largest window."""
 
 KIND_READAHEAD: Final = 1
+KIND_LATENCY: Final = 2
+KIND_EPOCH: Final = 8
+"""As in the map ``kinds``."""
+
 READAHEAD_FUNCTIONS: Final = frozenset(
     {"page_cache_ra_order", "page_cache_sync_ra", "page_cache_async_ra"}
 )
 """Functions whose first argument, a ``struct readahead_control *``, is looked into."""
+
+Key = tuple[str, str, str]
+"""(subsystem, function, edition)."""
 
 BPF_STATS_RUN_TIME: Final = 0
 BPF_ENABLE_STATS: Final = 32
@@ -54,31 +62,45 @@ class GateProbe:
         _attach(self._bpf, "edition_exit", "on_exit")
         self._stats_fd = _enable_stats()
         self._kinds: dict[int, int] = {}
+        self._epoch = 0
+        self._timed: dict[int, Key] = {}
 
-    def watch(self, state: KernelState) -> None:
-        """Give each function that is there now the look its arguments allow."""
+    def watch(self, state: KernelState, timed: frozenset[str]) -> None:
+        """Give each function that is there now the look its arguments allow; time those."""
+        self._make_room({slot: key for slot, key in _slots(state) if key[1] in timed})
         for subsystem in state.subsystems.values():
             for function in subsystem.functions.values():
                 kind = KIND_READAHEAD if function.name in READAHEAD_FUNCTIONS else 0
+                kind |= KIND_LATENCY if function.name in timed else 0
                 if function.id < FUNCTION_SLOTS and self._kinds.get(function.id) != kind:
-                    self._bpf[b"kinds"][ctypes.c_uint32(function.id)] = ctypes.c_uint32(kind)
-                    self._kinds[function.id] = kind
+                    self._set_kind(function.id, kind)
+
+    def _set_kind(self, function: int, kind: int) -> None:
+        # Calls that began under another number are not timed: their beginning may be of long ago.
+        self._epoch += 1
+        told = ctypes.c_uint32(self._epoch << KIND_EPOCH | kind)
+        self._bpf[b"kinds"][ctypes.c_uint32(function)] = told
+        self._kinds[function] = kind
+
+    def _make_room(self, wanted: dict[int, Key]) -> None:
+        """Have histograms where times are wanted, and nowhere else; a new owner gets a new one."""
+        table = self._bpf[b"latencies"]
+        for slot, key in list(self._timed.items()):
+            if wanted.get(slot) != key:
+                del self._timed[slot]
+                del table[ctypes.c_uint32(slot)]
+        for slot in wanted.keys() - self._timed.keys():
+            table[ctypes.c_uint32(slot)] = table.Leaf()
+            self._timed[slot] = wanted[slot]
 
     def read(self, state: KernelState) -> Mapping[tuple[str, str, str], FunctionSample]:
         """Cumulative figures since attaching, of each function and edition in ``state``."""
-        table = self._bpf[b"figures"]
+        table, latencies = self._bpf[b"figures"], self._bpf[b"latencies"]
         samples = {}
-        for subsystem in state.subsystems.values():
-            for function in subsystem.functions.values():
-                if function.id >= FUNCTION_SLOTS:
-                    continue
-                for name in function.counts:
-                    edition = subsystem.editions.get(name)
-                    if edition is not None:
-                        slot = function.id * EDITION_SLOTS + edition.index
-                        samples[subsystem.name, function.name, name] = _sum(
-                            table[ctypes.c_int(slot)]
-                        )
+        for slot, key in _slots(state):
+            timed = self._timed.get(slot) == key
+            latency = _sum_latency(latencies[ctypes.c_uint32(slot)]) if timed else None
+            samples[key] = _sum(table[ctypes.c_int(slot)], latency)
         return samples
 
     def dropped(self) -> int:
@@ -105,13 +127,36 @@ class GateProbe:
         self._bpf.cleanup()
 
 
-def _sum(per_cpu: Any) -> FunctionSample:  # noqa: ANN401 (a ctypes array that BCC makes at run time)
+def _slots(state: KernelState) -> Iterator[tuple[int, Key]]:
+    """Give where the programs count each function and edition."""
+    for subsystem in state.subsystems.values():
+        for function in subsystem.functions.values():
+            for name in function.counts if function.id < FUNCTION_SLOTS else ():
+                edition = subsystem.editions.get(name)
+                if edition is not None:
+                    slot = function.id * EDITION_SLOTS + edition.index
+                    yield slot, (subsystem.name, function.name, name)
+
+
+PerCpu = Any
+"""A ctypes array that BCC makes at run time."""
+
+
+def _sum_latency(per_cpu: PerCpu) -> Latency:
+    counts = tuple(map(sum, zip(*(one.counts for one in per_cpu), strict=True)))
+    return Latency(counts, sum(one.nanoseconds for one in per_cpu))
+
+
+def _sum(per_cpu: PerCpu, latency: Latency | None) -> FunctionSample:
     return FunctionSample(
         calls=sum(one.calls for one in per_cpu),
         returns=sum(one.returns for one in per_cpu),
         sequential=sum(one.sequential for one in per_cpu),
         classified=sum(one.classified for one in per_cpu),
         pages=sum(one.pages for one in per_cpu),
+        errors=sum(one.errors for one in per_cpu),
+        untimed=sum(one.untimed for one in per_cpu),
+        latency=latency,
     )
 
 
@@ -126,6 +171,9 @@ def _compile() -> Any:  # noqa: ANN401 (bcc has no types)
         f"-DFUNCTIONS={FUNCTION_SLOTS}",
         f"-DEDITIONS={EDITION_SLOTS}",
         f"-DREACH={REACH_PAGES}",
+        f"-DPART_BITS={PART_BITS}",
+        f"-DUNIT_BITS={UNIT_BITS}",
+        f"-DBUCKETS={BUCKETS}",
         "-Wno-everything",
     ]
     with _stderr_text() as said:

@@ -127,13 +127,15 @@ def _calls(figures: Mapping[Key, FunctionSample], key: Key) -> int:
 class Sampler:
     """Takes samples. ``now`` gives seconds of CLOCK_MONOTONIC.
 
-    Without a probe, or when the probe fails, samples hold the module's counters alone.
+    Without a probe, or when the probe fails, samples hold the module's counters alone. ``timed``
+    are the functions of which somebody wants to know how long their calls take.
     """
 
     kmod: Kmod
     probe: Probe | None
     now: Callable[[], float]
     agreement: Agreement = field(default_factory=Agreement)
+    timed: frozenset[str] = frozenset()
     _last: KernelState | None = None
     _lost: str = ""
 
@@ -155,7 +157,7 @@ class Sampler:
         if self.probe is None:
             return None
         try:
-            self.probe.watch(kernel)
+            self.probe.watch(kernel, self.timed)
             return self.probe.read(kernel)
         except Exception as error:  # noqa: BLE001 - it is all that BCC raises, and no reason to stop
             self.detach(str(error) or type(error).__name__)

@@ -1139,6 +1139,26 @@ def test_time_that_a_rule_has_waited_survives_a_reload_that_does_not_touch_it(
     assert record["time_seconds"] - 1_700_000_000 == active_at
 
 
+def test_calls_are_timed_only_where_a_policy_reads_how_long_they_take(house: House) -> None:
+    file = write_policy(house.policies)
+    timed = []
+
+    def change() -> None:
+        timed.append(house.probe.timed)
+        text = file.read_text()
+        file.write_text(text.replace("when: ", f'when: p99("{ORDER}", "random") > 0.5 || '))
+
+    reload_with(house, change)
+    assert timed == [frozenset()]
+    assert house.probe.timed == {ORDER}
+    assert (
+        house.metric(
+            *("dynamos_function_latency_seconds_count",), function=ORDER, edition="original"
+        )
+        == 0
+    )
+
+
 def test_reload_is_told_in_the_status(house: House) -> None:
     made, seen = house.start(), list[tuple[Any, ...]]()
     file, folder = house.policies / "storm.yaml", house.settings.runtime_dir

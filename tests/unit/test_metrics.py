@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynamosd import metrics
+from dynamosd.latency import latency_of
 from dynamosd.metrics import (
     DEFINITIONS,
     DURATION_BUCKETS,
@@ -23,6 +25,7 @@ from dynamosd.metrics import (
     Snapshot,
     Tally,
     kernel_values,
+    latency_histograms,
     lease_values,
     policy_values,
     probe_values,
@@ -82,7 +85,9 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     module.call("readahead", "page_cache_ra_order", 5, blocked=1)
     kernel = module.kmod.read()
     key = ("readahead", "page_cache_ra_order", "original")
-    sample = Sample(5.0, kernel, {key: FunctionSample(6, 5, 3, 4)})
+    took = latency_of([2_000, 5_000, 2_000_000_000])
+    figures = FunctionSample(6, 5, 3, 4, errors=2, untimed=1, latency=took)
+    sample = Sample(5.0, kernel, {key: figures})
     signals = Signals(
         5.0,
         {
@@ -104,7 +109,7 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
     values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)
     values |= source_values({"depth": Found(-7.0, 4.0, 1.7e9, "", 12, 5), "age": Found()})
-    return Snapshot(values, tally.durations)
+    return Snapshot(values, tally.durations, latency_histograms(sample))
 
 
 def samples(page: Page) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -144,6 +149,22 @@ def test_values_on_the_page(module: FakeModule) -> None:
     assert shown["dynamos_function_in_flight_threads", where] == 1
     assert shown["dynamos_function_sequential_calls_total", where] == 3
     assert shown["dynamos_function_classified_calls_total", where] == 4
+    assert shown["dynamos_function_errors_total", where] == 2
+    assert shown["dynamos_function_untimed_calls_total", where] == 1
+    took = "dynamos_function_latency_seconds"
+    assert shown[f"{took}_count", where] == 3
+    assert shown[f"{took}_sum", where] == pytest.approx(2.000007)
+    counted = {
+        float(dict(labels)["le"]): value
+        for (name, labels), value in shown.items()
+        if name == f"{took}_bucket"
+    }
+    assert [counted[bound] for bound in (1.024e-06, 4.096e-06, 1.6384e-05, math.inf)] == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert shown["dynamos_signal", (together, order, ("signal", "calls_rate"))] == 12.5
     assert shown["dynamos_signal_trusted", (together, order, ("signal", "in_flight"))] == 0
     assert ("dynamos_signal", (together, order, ("signal", "sequential_share"))) not in shown

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamosd.latency import MAX_ERROR, Latency, latency_of
 from dynamosd.model import (
     Counts,
     Edition,
@@ -21,7 +22,7 @@ from dynamosd.model import (
     Signals,
     Subsystem,
 )
-from dynamosd.signals import ARGUMENTS, FUNCTION, MIN_CLASSIFIED, SignalWindow
+from dynamosd.signals import ARGUMENTS, FUNCTION, MIN_CLASSIFIED, QUANTILES, SignalWindow
 
 
 def sample(
@@ -66,7 +67,7 @@ def test_every_function_has_every_signal() -> None:
         for name, forms in ARGUMENTS.items()
         if FUNCTION in forms[0]
         for edition in ("", "original")
-        if edition or name != "calls_share"
+        if (edition or name != "calls_share") and name not in {*QUANTILES, "parameter"}
     }
 
 
@@ -78,7 +79,7 @@ def test_each_edition_has_its_own_figures() -> None:
     found = {
         (name, edition): signal.value
         for (name, _, edition), signal in after.values.items()
-        if edition
+        if edition and "error" not in name
     }
     assert found == {
         ("calls_rate", "original"): 100.0,
@@ -241,6 +242,87 @@ def test_mismatch_is_not_trusted_until_it_has_left_the_window() -> None:
     assert rate(during) == Signal(10.0, trusted=False, reason="probes missed 5 calls")
     assert not during.values["in_flight", "pipe_write", ""].trusted
     assert rate(after) == Signal(10.0)
+
+
+def returned(time: float, **editions: tuple[int, int, Latency | None]) -> Sample:
+    """Return a sample of pipe_write: by edition returns, errors, and how long calls took."""
+    probes = {
+        ("pipe", "pipe_write", name): FunctionSample(0, returns, errors=errors, latency=latency)
+        for name, (returns, errors, latency) in editions.items()
+    }
+    return replace(sample(time, dict.fromkeys(editions, 0)), probes=probes)
+
+
+def test_errors_of_each_edition_and_of_all() -> None:
+    window = SignalWindow()
+    window.add(returned(0.0, original=(100, 50, None), bad=(0, 0, None)))
+    values = window.add(returned(0.5, original=(180, 50, None), bad=(20, 5, None))).values
+    found = {
+        edition: (
+            values["errors_rate", "pipe_write", edition].value,
+            values["error_share", "pipe_write", edition].value,
+        )
+        for edition in ("", "original", "bad")
+    }
+    assert found == {"": (10.0, 0.05), "original": (0.0, 0.0), "bad": (10.0, 0.25)}
+
+
+def test_share_of_errors_takes_some_returns() -> None:
+    window = SignalWindow()
+    window.add(returned(0.0, original=(0, 0, None)))
+    values = window.add(returned(0.5, original=(19, 19, None))).values
+    assert values["errors_rate", "pipe_write", "original"] == Signal(38.0)
+    assert values["error_share", "pipe_write", "original"] == Signal(
+        None, reason="19 calls returned in the window, 20 needed"
+    )
+
+
+def test_quantiles_are_of_the_window_and_of_an_edition() -> None:
+    window = SignalWindow(window_seconds=1.0)
+    before, fast = latency_of([10**9] * 50), latency_of([10**6] * 100)
+    slow = latency_of([10**8] * 100)
+    window.add(returned(0.0, original=(0, 0, before), b=(0, 0, Latency())))
+    values = window.add(returned(1.0, original=(0, 0, before + fast), b=(0, 0, slow))).values
+    found = {edition: values["p99", "pipe_write", edition].value for edition in ("original", "b")}
+    assert found == {
+        "original": pytest.approx(1e-3, rel=MAX_ERROR),
+        "b": pytest.approx(0.1, rel=MAX_ERROR),
+    }
+    together = [values[name, "pipe_write", ""].value for name in ("p50", "p90")]
+    assert together == [pytest.approx(1e-3, rel=MAX_ERROR), pytest.approx(0.1, rel=MAX_ERROR)]
+
+
+@pytest.mark.parametrize(
+    ("calls", "known"), [(19, []), (20, ["p50", "p90", "p95"]), (100, list(QUANTILES))]
+)
+def test_a_quantile_takes_calls_beyond_it(calls: int, known: list[str]) -> None:
+    window = SignalWindow()
+    window.add(returned(0.0, original=(0, 0, Latency())))
+    values = window.add(returned(0.5, original=(0, 0, latency_of([500] * calls)))).values
+    found = [name for name in QUANTILES if values[name, "pipe_write", "original"].value is not None]
+    assert found == known
+
+
+def test_calls_of_before_they_were_timed_again_are_not_in_it() -> None:
+    window = SignalWindow()
+    window.add(returned(0.0, original=(0, 0, latency_of([10**9] * 500))))
+    window.add(returned(0.5, original=(0, 0, None)))
+    values = window.add(returned(1.0, original=(0, 0, Latency()))).values
+    assert values["p50", "pipe_write", ""] == Signal(None, reason="no call is timed yet")
+    values = window.add(returned(1.5, original=(0, 0, latency_of([10**3] * 20)))).values
+    assert values["p50", "pipe_write", ""].value == pytest.approx(1e-6, rel=MAX_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("5", 5.0), ("-3", -3.0), ("Y", 1.0), ("N", 0.0), ("fast", None)]
+)
+def test_parameters_that_are_numbers(text: str, value: float | None) -> None:
+    edition = Edition("batched", 1, EditionState.IDLE, "pipe_batched", (), {"limit": text})
+    pipe = Subsystem("pipe", "original", "concurrent", 0, {"batched": edition}, {})
+    kernel = KernelState("0.1.0", {"pipe": pipe})
+    found = SignalWindow().add(Sample(0.0, kernel, {})).values["parameter", "limit", "batched"]
+    assert found.value == value
+    assert (value is None) == (found.reason == 'its value is no number: "fast"')
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])

@@ -16,6 +16,7 @@ KNOWN = {
     "pipe": SubsystemNames(
         editions=frozenset({"original", "batched", "quiet"}),
         functions=frozenset({"pipe_write", "pipe_read"}),
+        parameters=frozenset({"batch_pages"}),
     )
 }
 
