@@ -225,8 +225,7 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 	struct thread *thread = threads.lookup(&key);
 	struct latency *latency;
 	struct begin *begin;
-	u64 place, took, bucket;
-	u32 depth;
+	u64 place, depth, took, bucket;
 	int i;
 
 	if (!thread)
