@@ -182,7 +182,7 @@ static __always_inline u64 this_thread(void)
 	return thread ? thread : (1ULL << 32) + bpf_get_smp_processor_id();
 }
 
-/* Keeps from the compiler what it knows of a number: it would leave out the mask by which the verifier knows it too. */
+/* Keeps from the compiler what it knows of a number: it would leave out what the verifier must see to know it too. */
 #define HIDE(number) asm volatile("" : "+r"(number))
 
 static __always_inline struct begin *begin_at(struct thread *thread, u64 depth)
@@ -242,8 +242,7 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 	struct thread *thread = threads.lookup(&key);
 	struct latency *latency;
 	struct begin *begin;
-	u64 place, took, bucket;
-	u32 depth;
+	u64 place, depth, took, bucket;
 	int i;
 
 	if (!thread)
@@ -255,8 +254,10 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 		goto untimed;
 	}
 	depth = thread->depth;
+	HIDE(depth);
+#pragma unroll
 	for (i = 0; i < DEPTH; i++) {
-		if (!depth || depth > DEPTH)
+		if (!depth)
 			goto untimed;
 		depth--;
 		begin = begin_at(thread, depth);

@@ -178,7 +178,7 @@ class Checker:
             for fault in error.faults:
                 self._report_fault(path, fault)
             return
-        if not measure.references:
+        if not measure.inputs:
             self._error(path, f'"{path[-1]}" depends on no signal', "constant-objective")
 
     def _tried(self) -> list[tuple[Path, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from dynamosd.sources.prometheus import SourceError, Unanswered, fetch
 Fetch = Callable[[Source], float]
 
 _CLOSE_SECONDS = 1.0
-"""How long closing waits for a question that is going on. Its thread does not keep the process."""
+"""How long closing waits for questions that are going on. Threads do not keep the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class _Poller:
     def stop(self) -> None:
         self._stop.set()
 
-    def join(self) -> None:
-        self._thread.join(_CLOSE_SECONDS)
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -120,6 +121,7 @@ class Sources:
         """Stop asking."""
         for poller in self._pollers.values():
             poller.stop()
+        deadline = time.monotonic() + _CLOSE_SECONDS
         for poller in self._pollers.values():
-            poller.join()
+            poller.join(max(0.0, deadline - time.monotonic()))
         self._pollers = {}

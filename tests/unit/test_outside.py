@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import random
 import threading
@@ -339,3 +340,14 @@ def test_explain_shows_labels_and_the_host(host: Host, capsys: pytest.CaptureFix
     assert 'no   pressure("io", "some") > 0.5   0 against 0.5\n' in shown[0]
     assert 'label("role") == "web" to be true' in " ".join(shown[0].split())
     assert host.said
+
+
+def test_labels_and_the_host_are_drawn(host: Host) -> None:
+    file = write_policy(host.policies, when=f'\'{PRESSED} && label("role") == "web"\'')
+    host.run(4.0)
+    picture = host.folder / "plot.svg"
+    recordings = str(host.settings.recordings)
+    assert cli.main(["replay", str(file), recordings, "--plot", str(picture)]) == 0
+    text = html.unescape(picture.read_text())
+    assert 'pressure("io", "some")' in text
+    assert 'label("role") == "web"' in text

@@ -166,6 +166,12 @@ def test_the_baseline_is_always_one_of_them() -> None:
     assert policy.objective.retry_seconds == 20.0
 
 
+def test_the_host_can_be_the_goal() -> None:
+    policy = policy_of(spec="objective: {minimize: cpu_busy()}\n")
+    assert policy.objective
+    assert [read.text for read in policy.objective.inputs] == ["cpu_busy()"]
+
+
 def test_editions_are_those_of_the_rules() -> None:
     policy = policy_of(spec=f"objective: {{minimize: '{COST}'}}\n")
     assert policy.objective

@@ -170,6 +170,21 @@ def test_a_source_that_is_not_wanted_any_more_is_not_asked(
     wait_for(lambda: not any(each.name == "source depth" for each in threading.enumerate()))
 
 
+def test_closing_does_not_wait_for_those_that_hang(clock: ManualClock) -> None:
+    go_on = threading.Event()
+
+    def hangs(_source: Source) -> float:
+        go_on.wait(PATIENCE)
+        return 7.0
+
+    sources = Sources(clock, hangs)
+    sources.want(replace(DEPTH, name=f"depth-{number}") for number in range(16))
+    begin = time.monotonic()
+    sources.close()
+    assert time.monotonic() - begin < PATIENCE / 2
+    go_on.set()
+
+
 def test_closing_ends_the_threads(sources: Sources) -> None:
     sources.want([DEPTH])
     wait_for_question(sources)
