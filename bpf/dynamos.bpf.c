@@ -2,16 +2,19 @@
 /*
  * What the gates' tracepoints tell, added up in the kernel, per CPU.
  *
- * One translation unit for all probes, because a BCC compile is the dear part (a second on hardware, half a minute in
- * an emulated machine); one pair of programs serves every function and edition, because the tracepoints say which.
+ * One translation unit for all probes, because a BCC compile is the dear part; one pair of programs serves every
+ * function and edition, because the tracepoints say which.
  * Which function gets which extra look is decided by user space, in the map `kinds`; nothing else comes from there.
  *
- * Parameters (-D): FUNCTIONS and EDITIONS, how many of each have a slot; REACH, PART_BITS, UNIT_BITS, BUCKETS: below.
+ * Parameters (-D): FUNCTIONS and EDITIONS, how many of each have a slot; RACTL_FILE and RACTL_INDEX, where the members
+ * `file` and `_index` of this kernel's struct readahead_control are, in bytes; REACH, PART_BITS, UNIT_BITS, BUCKETS:
+ * below.
+ *
+ * No #include: those of BCC itself give all types and helpers, and <linux/pagemap.h>, only to know where two members
+ * are, would make the compile TIMES times as long.
  *
  * All in one file: BCC rewrites map accesses only in the file it is given, not in what that includes.
  */
-#include <uapi/linux/ptrace.h>
-#include <linux/pagemap.h>
 
 struct figures {
 	u64 calls;
@@ -78,16 +81,16 @@ struct place {
 BPF_TABLE("lru_hash", struct place, u64, places, 8192);
 
 /* For functions whose first argument is a struct readahead_control *. */
-static __always_inline int classify_readahead(u32 function, const struct readahead_control *ractl, u64 *pages)
+static __always_inline int classify_readahead(u32 function, const void *ractl, u64 *pages)
 {
 	struct place place = { .function = function };
 	u64 index = 0;
 	u64 *last;
 	u64 step;
 
-	if (bpf_probe_read_kernel(&place.file, sizeof(place.file), &ractl->file) || !place.file)
+	if (bpf_probe_read_kernel(&place.file, sizeof(place.file), ractl + RACTL_FILE) || !place.file)
 		return UNKNOWN;
-	if (bpf_probe_read_kernel(&index, sizeof(index), &ractl->_index))
+	if (bpf_probe_read_kernel(&index, sizeof(index), ractl + RACTL_INDEX))
 		return UNKNOWN;
 
 	last = places.lookup(&place);

@@ -171,7 +171,7 @@ def _btf(machine: Machine) -> Iterator[Finding]:
     ok = machine.has("sys/kernel/btf/vmlinux")
     seen = "there" if ok else "missing"
     remedy = "boot a kernel with CONFIG_DEBUG_INFO_BTF"
-    yield _judge("type information (BTF)", seen, ok=ok, bad=Verdict.WARN, remedy=remedy)
+    yield _judge("type information (BTF)", seen, ok=ok, bad=Verdict.CANNOT, remedy=remedy)
 
 
 def _headers(machine: Machine) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from dynamosd.errors import NotSupported
 from dynamosd.latency import BUCKETS, PART_BITS, UNIT_BITS, Latency
 from dynamosd.model import FunctionSample, KernelState, ProbeCost
+from dynamosd.probes import btf
 
 SOURCE: Final = Path(__file__).resolve().parents[2] / "bpf" / "dynamos.bpf.c"
 
@@ -167,9 +168,12 @@ def _compile() -> Any:  # noqa: ANN401 (bcc has no types)
         raise NotSupported(
             f"BCC cannot be imported: {error}", hint="apt install python3-bpfcc"
         ) from error
+    ractl = btf.read_offsets("readahead_control", "file", "_index")
     flags = [
         f"-DFUNCTIONS={FUNCTION_SLOTS}",
         f"-DEDITIONS={EDITION_SLOTS}",
+        f"-DRACTL_FILE={ractl['file']}",
+        f"-DRACTL_INDEX={ractl['_index']}",
         f"-DREACH={REACH_PAGES}",
         f"-DPART_BITS={PART_BITS}",
         f"-DUNIT_BITS={UNIT_BITS}",

@@ -85,7 +85,7 @@ def remove(name: str) -> Callable[[Path], object]:
         ),
         (remove(f"boot/config-{RELEASE}"), "kernel options", Verdict.WARN, 3),
         (write("proc/sys/kernel/ftrace_enabled", "0\n"), "ftrace_enabled", Verdict.FAIL, 1),
-        (remove("sys/kernel/btf/vmlinux"), "type information (BTF)", Verdict.WARN, 3),
+        (remove("sys/kernel/btf/vmlinux"), "type information (BTF)", Verdict.CANNOT, 4),
         (remove(f"lib/modules/{RELEASE}/build/Makefile"), "kernel headers", Verdict.FAIL, 1),
         (
             write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n"),
