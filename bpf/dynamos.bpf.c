@@ -11,7 +11,7 @@
  * below.
  *
  * No #include: those of BCC itself give all types and helpers, and <linux/pagemap.h>, only to know where two members
- * are, would make the compile TIMES times as long.
+ * are, would make the compile several times as long.
  *
  * All in one file: BCC rewrites map accesses only in the file it is given, not in what that includes.
  */

@@ -74,7 +74,7 @@ PROBE = "gate"
 MAX_PERIOD_SECONDS = 1.0
 REATTACH_SECONDS = 60.0
 ATTACH_SECONDS = 120.0
-"""In an emulated machine the probes' compiler takes up to a minute; the loop waits for it."""
+"""In a busy emulated machine BCC's import and compile take half a minute; the loop waits."""
 
 
 def _attach() -> Probe:
@@ -88,7 +88,7 @@ def _attach() -> Probe:
 class World:
     """What the daemon works on; tests give it another one.
 
-    ``attach`` attaches the probes, and may take a minute. ``say`` shows a line to the operator.
+    ``attach`` attaches the probes, which may take long. ``say`` shows a line to the operator.
     ``proc`` is where the host's figures are, and ``ask`` asks the policies' sources.
     """
 
@@ -484,7 +484,7 @@ def run(settings: Config, world: World) -> int:
         world.say(f"metrics on port {server.port}")
         stack.enter_context(_on_signals(daemon.request_reload, signal.SIGHUP))
         # Until all is attached there is nothing to leave clean: these may end the process, which
-        # a compiler at work would keep waiting for half a minute otherwise.
+        # a compiler at work would keep waiting until it is done otherwise.
         daemon.attach()
         stack.enter_context(_on_signals(daemon.request_stop, signal.SIGTERM, signal.SIGINT))
         return daemon.run()

@@ -50,11 +50,11 @@ SYS_BPF: Final = 321
 class GateProbe:
     """Counts calls and returns of each gated function per edition, and how sequential they are.
 
-    Attaching takes a BCC compile: a second on hardware, half a minute and more when emulated.
+    Attaching takes a BCC compile: less than a second on hardware, ten and more when emulated.
 
     Raises:
-        NotSupported: BCC is missing, or the kernel refuses the programs; the message holds the
-            compiler's text.
+        NotSupported: BCC or the kernel's type information is missing, or the kernel refuses the
+            programs; the message holds the compiler's text.
     """
 
     def __init__(self) -> None:

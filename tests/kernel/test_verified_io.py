@@ -31,7 +31,7 @@ BY_PROGRAM = 3
 
 @pytest.fixture(scope="module")
 def probe() -> Iterator[GateProbe]:
-    """The eBPF probes, which take half a minute to compile here: for one module of tests only.
+    """The eBPF probes, which take long to compile here: for one module of tests only.
 
     They hold the module, so that it cannot be removed while they are there.
     """
