@@ -255,7 +255,6 @@ static __always_inline void end(struct figures *at, void *arguments, u32 slot, u
 	}
 	depth = thread->depth;
 	HIDE(depth);
-#pragma unroll
 	for (i = 0; i < DEPTH; i++) {
 		if (!depth)
 			goto untimed;

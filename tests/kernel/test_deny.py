@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -297,7 +298,9 @@ that follows a call may be taken from its CPU at any of the first three: `__sche
 traceable, what it calls is); the last comes from an interrupt.
 """
 
-_CALLED = re.compile(r"\|\s+([\w.]+)(?: \[(\w+)\])?\(\)")
+_CALLED = re.compile(r"-(\d+)\s+\|.*\|\s+([\w.]+)(?: \[(\w+)\])?\(\)")
+_KERNEL_THREAD = 0x0020_0000
+"""The kernel's PF_KTHREAD."""
 
 
 def write(name: str, text: str) -> None:
@@ -312,20 +315,34 @@ def followed() -> Iterator[set[str]]:
     write("set_graph_function", "\n".join(ENTRIES))
     write("set_graph_notrace", "\n".join(traceable() & set(NOT_FOLLOWED)))
     write("options/funcgraph-irqs", "0")
+    write("options/funcgraph-proc", "1")
     write("current_tracer", "function_graph")
     try:
         yield seen
         write("tracing_on", "0")
-        for name, module in _CALLED.findall((TRACING / "trace").read_text()):
-            # An edition's own callbacks and handler are its author's.
-            if module in {"", CORE}:
+        for pid, name, module in _CALLED.findall((TRACING / "trace").read_text()):
+            # An edition's own callbacks and handler are its author's. The tracer follows all that
+            # a task does for ever once an interrupt on top of it was in a gate: it is told to leave
+            # interrupts out after it has begun to follow. The calls here are made by programs.
+            if module in {"", CORE} and not is_of_the_kernel(int(pid)):
                 seen.add(name)
     finally:
         write("current_tracer", "nop")
         for name in ("set_graph_function", "set_graph_notrace"):
             write(name, "")
         write("options/funcgraph-irqs", "1")
+        write("options/funcgraph-proc", "0")
         write("tracing_on", "1")
+
+
+@functools.cache
+def is_of_the_kernel(pid: int) -> bool:
+    """Tell whether a task is one of the kernel's own threads; the idle ones are number 0."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text() if pid else ""
+    except FileNotFoundError:
+        return False
+    return not pid or bool(int(stat.rpartition(")")[2].split()[6]) & _KERNEL_THREAD)
 
 
 def make_calls() -> None:
