@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import errno
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -67,9 +66,6 @@ class Attempt:
         return self.words()[2] == ORIGINAL and not self.option("mode")
 
 
-Key = tuple[str, ...]
-
-
 def check(
     events: Sequence[Event], attempts: Sequence[Attempt], checker: Checker
 ) -> list[Violation]:
@@ -88,28 +84,40 @@ def check(
 # ------------------------------------------------------------------------- one for each other
 
 
-def _pair(
-    events: Iterable[tuple[Key, Event]], attempts: Iterable[tuple[Key, Attempt]]
+def _match(
+    events: Sequence[Event], attempts: Iterable[Attempt], fits: Callable[[Event, Attempt], bool]
 ) -> tuple[list[Event], list[Attempt]]:
-    """Give each event the attempt of its key that ends first; give those that have no partner."""
-    waiting: dict[Key, list[Attempt]] = defaultdict(list)
-    for key, attempt in attempts:
-        waiting[key].append(attempt)
-    for queue in waiting.values():
-        queue.sort(key=lambda attempt: attempt.end, reverse=True)
-    alone: list[Attempt] = []
-    unclaimed: list[Event] = []
-    for key, event in events:
-        queue = waiting[key]
-        while queue and queue[-1].end < event.time:
-            alone.append(queue.pop())
-        fitting = (each for each in reversed(queue) if each.begin <= event.time)
-        partner = next(fitting, None)
-        if partner:
-            queue.remove(partner)
-        else:
+    """Give each event an attempt of its own, to as many as can have one; give who has no partner.
+
+    By augmenting paths: which of two commands an event is of that may be of both is known only from
+    what the others need.
+    """
+    coming = sorted(attempts, key=lambda attempt: attempt.begin, reverse=True)
+    everybody = list(coming)
+    open_now: list[Attempt] = []
+    candidates: list[list[Attempt]] = []
+    partners: dict[int, int] = {}
+
+    def claim(number: int, asked: set[int]) -> bool:
+        for attempt in candidates[number]:
+            if id(attempt) in asked:
+                continue
+            asked.add(id(attempt))
+            rival = partners.get(id(attempt))
+            if rival is None or claim(rival, asked):
+                partners[id(attempt)] = number
+                return True
+        return False
+
+    unclaimed = []
+    for number, event in enumerate(events):
+        while coming and coming[-1].begin <= event.time:
+            open_now.append(coming.pop())
+        open_now = [attempt for attempt in open_now if attempt.end >= event.time]
+        candidates.append([attempt for attempt in open_now if fits(event, attempt)])
+        if not claim(number, set()):
             unclaimed.append(event)
-    return unclaimed, [*alone, *(each for queue in waiting.values() for each in queue)]
+    return unclaimed, [attempt for attempt in everybody if id(attempt) not in partners]
 
 
 def _is_side_effect(event: Event, subsystem: str, attempts: Iterable[Attempt]) -> bool:
@@ -127,18 +135,16 @@ def _wide(attempts: Iterable[Attempt]) -> list[Attempt]:
 # --------------------------------------------------------------------------------- refusals
 
 
+def _is_refusal(event: Event, attempt: Attempt) -> bool:
+    """Tell whether an event may be of a command's refusal."""
+    said = event.fields["command"], event.fields["errno"]
+    return said == (attempt.line[:COMMAND_SHOWN], str(getattr(errno, attempt.answer)))
+
+
 def _check_refusals(events: Sequence[Event], attempts: Sequence[Attempt]) -> list[Violation]:
-    told = [
-        ((event.fields["command"], event.fields["errno"]), event)
-        for event in events
-        if event.name == "refused"
-    ]
-    answered = [
-        ((attempt.line[:COMMAND_SHOWN], str(getattr(errno, attempt.answer))), attempt)
-        for attempt in attempts
-        if attempt.answer and attempt.line != OFF
-    ]
-    unclaimed, alone = _pair(told, answered)
+    told = [event for event in events if event.name == "refused"]
+    answered = [attempt for attempt in attempts if attempt.answer and attempt.line != OFF]
+    unclaimed, alone = _match(told, answered, _is_refusal)
     wide = _wide(attempts)
     untold = [
         Violation(Rule.ANSWER, f"{each.line}: {each.answer}, and no event says so")
@@ -163,7 +169,7 @@ def _check_switches(
 ) -> list[Violation]:
     switched = [event for event in events if event.name == "switched"]
     done = [attempt for attempt in attempts if attempt.is_switch() and not attempt.answer]
-    unclaimed, alone = _match(switched, done)
+    unclaimed, alone = _match(switched, done, _is_switch)
     wide = _wide(attempts)
     found = [
         Violation(Rule.ANSWER, f"{_told(event)}: switched, and nobody asked", event)
@@ -181,51 +187,15 @@ def _check_switches(
     return found
 
 
-def _told(event: Event) -> Key:
+def _told(event: Event) -> tuple[str, str, str]:
     fields = event.fields
     return fields["subsystem"], fields["to"], fields["mode"]
 
 
-def _fits(event: Event, attempt: Attempt) -> bool:
+def _is_switch(event: Event, attempt: Attempt) -> bool:
     """Tell whether a switch may be what became of a command: one without a mode takes any."""
     mode = attempt.option("mode")
     return _told(event) == (*attempt.words()[1:3], mode or event.fields["mode"])
-
-
-def _match(
-    events: Sequence[Event], attempts: Iterable[Attempt]
-) -> tuple[list[Event], list[Attempt]]:
-    """Give each event an attempt of its own, to as many as can have one; give who has no partner.
-
-    By augmenting paths: which of two commands made a switch that both may have made is known only
-    from what the others need.
-    """
-    coming = sorted(attempts, key=lambda attempt: attempt.begin, reverse=True)
-    everybody = list(coming)
-    open_now: list[Attempt] = []
-    candidates: list[list[Attempt]] = []
-    partners: dict[int, int] = {}
-
-    def claim(number: int, asked: set[int]) -> bool:
-        for attempt in candidates[number]:
-            if id(attempt) in asked:
-                continue
-            asked.add(id(attempt))
-            rival = partners.get(id(attempt))
-            if rival is None or claim(rival, asked):
-                partners[id(attempt)] = number
-                return True
-        return False
-
-    unclaimed = []
-    for number, event in enumerate(events):
-        while coming and coming[-1].begin <= event.time:
-            open_now.append(coming.pop())
-        open_now = [attempt for attempt in open_now if attempt.end >= event.time]
-        candidates.append([attempt for attempt in open_now if _fits(event, attempt)])
-        if not claim(number, set()):
-            unclaimed.append(event)
-    return unclaimed, [attempt for attempt in everybody if id(attempt) not in partners]
 
 
 def _during(history: Sequence[Standing], begin: float, end: float) -> Sequence[Standing]:
