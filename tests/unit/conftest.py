@@ -9,9 +9,13 @@ import pytest
 from hypothesis import settings
 
 from dynamosd.testing import FakeModule, ManualClock
+from tests.unit.asking import Operator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.unit.test_daemon import House
 
 
 # No test may fail because a machine is slow.
@@ -33,3 +37,11 @@ def module(tmp_path: Path) -> FakeModule:
 def clock() -> ManualClock:
     """Give a clock that stands at 1000 seconds."""
     return ManualClock(1000.0)
+
+
+@pytest.fixture
+def operator(house: House) -> Iterator[Operator]:
+    """Give somebody who asks the daemon of the test's `house`."""
+    made = Operator(house.settings.runtime_dir, house.module.kmod)
+    yield made
+    made.ended()

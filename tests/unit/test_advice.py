@@ -24,18 +24,18 @@ from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode
 from dynamosd.policy.load import load_policy
 from dynamosd.replay import as_recorded
-from tests.unit.asking import Operator
 from tests.unit.build import write_policy
 from tests.unit.policy.build import policy_of
 from tests.unit.test_daemon import ORDER, House, scoped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from dynamosd.kmod import Event
     from dynamosd.policy.definition import Policy
     from dynamosd.testing import FakeModule, ManualClock
+    from tests.unit.asking import Operator
 
 ME = os.geteuid()
 
@@ -46,14 +46,6 @@ def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
     made = House(tmp_path, module, clock)
     write_policy(made.policies, mode="advise")
     return made
-
-
-@pytest.fixture
-def operator(house: House) -> Iterator[Operator]:
-    """Give somebody who asks its daemon."""
-    made = Operator(house.settings.runtime_dir, house.module.kmod)
-    yield made
-    made.ended()
 
 
 def shown(house: House) -> list[dict[str, Any]]:

@@ -14,16 +14,16 @@ from dynamosd import cli, files, recording, status
 from dynamosd.orders import Orders, Pause, Person
 from dynamosd.policy.load import load_policy
 from dynamosd.replay import as_recorded
-from tests.unit.asking import Operator
 from tests.unit.build import write_policy
 from tests.unit.test_daemon import ORDER, House
 from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from dynamosd.testing import FakeModule, ManualClock
+    from tests.unit.asking import Operator
 
 ME = os.geteuid()
 
@@ -34,14 +34,6 @@ def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
     made = House(tmp_path, module, clock)
     write_policy(made.policies)
     return made
-
-
-@pytest.fixture
-def operator(house: House) -> Iterator[Operator]:
-    """Give somebody who asks its daemon."""
-    made = Operator(house.settings.runtime_dir, house.module.kmod)
-    yield made
-    made.ended()
 
 
 def policy_status(house: House) -> dict[str, Any]:
