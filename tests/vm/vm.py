@@ -8,6 +8,7 @@ modules and headers at /lib/modules, and an optional scratch disk.
 
 from __future__ import annotations
 
+import compileall
 import os
 import shlex
 import shutil
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
     from tests.vm.disk import Disk
 
+PYTHON = PROJECT / ".venv/bin/python"
 VIRTME = PROJECT / ".venv/bin/virtme-run"
+# What runs in the guest from this tree. A guest cannot keep compiled code for the next start.
+_PROGRAMS = ("bench", "dynamosd", "tests")
 GUEST_SCRIPT = PROJECT / "tests/vm/guest.sh"
 # What the guest may write for the host to read.
 SHARED = (PROJECT / "demo-out", CACHE / "vm-out")
@@ -123,6 +127,12 @@ def _check_tools() -> None:
         )
 
 
+def _compile() -> None:
+    """Have Python's compiled code of what the guest will run where the guest looks for it."""
+    for name in _PROGRAMS:
+        compileall.compile_dir(PROJECT / name, quiet=2)
+
+
 def _overlays() -> list[Path]:
     """Choose the folders that the guest may scribble on; the scribbles are thrown away."""
     # virtme links the kernel's modules below /lib, which a bare machine has no folder for.
@@ -150,6 +160,7 @@ class Vm:
         if settings.build_modules:
             modules.build(settings.kernel, settings.mutation)
         programs.build()
+        _compile()
         self._stop = threading.Event()
 
     def run(
@@ -221,7 +232,9 @@ class Vm:
     def _argv(self, run_dir: Path) -> list[str]:
         settings = self.settings
         argv = [
-            str(VIRTME),
+            str(PYTHON),
+            "-m",
+            "tests.vm.virtme_run",
             "--kimg",
             str(self.kernel.image),
             "--mods=auto",
@@ -265,9 +278,14 @@ class Vm:
 
     @staticmethod
     def _host_environment(run_dir: Path) -> dict[str, str]:
-        """Keep virtme's own temporary files in the run's folder."""
+        """Keep virtme's own temporary files in the run's folder, and find our modules."""
         path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-        return {**os.environ, "PATH": path, "TMPDIR": str(run_dir)}
+        return {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(PROJECT),
+            "TMPDIR": str(run_dir),
+        }
 
     def _wait(self, process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> int:
         assert process.stdout is not None
