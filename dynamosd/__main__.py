@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dynamosd.daemon import World
 
 PROGRAM = "dynamosd"
+CONFIG = Path("/etc/dynamosd")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,7 +40,11 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     run = commands.add_parser("run", help="run in the foreground until SIGTERM")
     run.add_argument(
-        "--config", type=Path, required=True, metavar="DIR", help="settings and policies"
+        "--config",
+        type=Path,
+        default=CONFIG,
+        metavar="DIR",
+        help=f"settings and policies ({CONFIG})",
     )
     run.add_argument("--metrics-address", metavar="HOST:PORT", help="where /metrics is served")
     run.add_argument("--journal", type=Path, metavar="FILE", help="where decisions are recorded")

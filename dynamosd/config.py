@@ -35,6 +35,7 @@ from dynamosd.web import Address, parse_address
 
 FILE = "dynamosd.yaml"
 POLICIES = "policies.d"
+VENDOR_POLICIES = Path("/usr/lib/dynamosd/policies.d")
 JOURNAL = Path("/var/lib/dynamosd/journal.jsonl")
 RECORDINGS = "recordings"
 ORDERS = "orders.json"
@@ -65,6 +66,7 @@ class Config:
     watch: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     """All labels of the host, those too that are there by themselves."""
+    vendor_policies: Path = VENDOR_POLICIES
 
     @property
     def orders(self) -> Path:
@@ -78,31 +80,42 @@ class Config:
 
     @property
     def policies(self) -> tuple[Path, ...]:
-        """The policy files, sorted: those in ``policies.d``, or else those beside the settings.
-
-        Looked up each time, for files come and go; see `policy_files`.
-        """
-        return policy_files(self.folder)
+        """The policy files that count. Looked up each time, for files come and go."""
+        return policy_files(self.folder, self.vendor_policies)
 
 
-def policy_files(folder: Path) -> tuple[Path, ...]:
-    """Give the policy files of a ``--config`` folder.
+def policy_files(folder: Path, vendor: Path = VENDOR_POLICIES) -> tuple[Path, ...]:
+    """Give the policy files of a ``--config`` folder, in the order of their names.
+
+    They are those in ``policies.d``, and those in ``vendor`` of which there is none of the same
+    name; one that is a link to ``/dev/null`` takes that away and is none itself. A folder without
+    ``policies.d`` is one of policies, and has no others.
 
     Raises:
-        InvalidInput: the folder cannot be read.
+        InvalidInput: a folder cannot be read.
     """
     below = folder / POLICIES
-    folder = below if below.is_dir() else folder
+    found = _policies_in(below if below.is_dir() else folder)
+    if below.is_dir() and vendor.is_dir():
+        found = _policies_in(vendor) | found
+    return tuple(found[name] for name in sorted(found) if not _is_nothing(found[name]))
+
+
+def _policies_in(folder: Path) -> dict[str, Path]:
     try:
-        found = sorted(folder.iterdir())
+        found = list(folder.iterdir())
     except OSError as error:
         message = f"cannot read {folder}: {error.strerror}"
         raise InvalidInput(message, hint="give a folder of policies with --config") from error
-    return tuple(
-        path
+    return {
+        path.name: path
         for path in found
         if path.suffix in {".yaml", ".yml"} and path.name != FILE and not path.name.startswith(".")
-    )
+    }
+
+
+def _is_nothing(path: Path) -> bool:
+    return path.is_symlink() and path.readlink() == Path(os.devnull)
 
 
 class _Section(BaseModel):
@@ -150,6 +163,7 @@ class _File(_Section):
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
     watch: bool = False
     labels: dict[_LabelName, _LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
+    vendor_policies: str = Field(default=str(VENDOR_POLICIES), min_length=1)
 
     @field_validator("window")
     @classmethod
@@ -181,6 +195,7 @@ def load(folder: Path) -> Config:
         settings.recording.keep,
         settings.watch,
         host_labels(settings.labels),
+        Path(settings.vendor_policies),
     )
 
 

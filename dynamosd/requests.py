@@ -148,7 +148,7 @@ def ask(runtime_dir: Path, said: Json, timeout: float, hint: str = "") -> Json:
     """
     running = status.read(runtime_dir)
     if running is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
     # Sorted by name, they are sorted by time.
     name = f"{time.monotonic_ns():020d}-{secrets.token_hex(4)}"
     asked = runtime_dir / FOLDER / f"{name}{_ASKED}"

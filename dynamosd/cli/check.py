@@ -60,11 +60,11 @@ def _files(paths: Iterable[Path]) -> tuple[list[Problem], list[Path]]:
         if not path.is_dir():
             files.append(path)
             continue
-        files += config.policy_files(path)
         try:
-            config.load(path)
+            files += config.load(path).policies
         except PolicyErrors as error:
             problems += error.problems
+            files += config.policy_files(path)
     return problems, files
 
 

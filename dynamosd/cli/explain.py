@@ -28,7 +28,7 @@ def explain_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     del kmod
     daemon = status.read(args.runtime_dir)
     if daemon is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
     policies = _chosen(daemon["policies"], args.policy)
     if args.output == "json":
         shown = [_json(policy, daemon) for policy in policies]

@@ -27,7 +27,7 @@ def reload_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     del kmod
     before = status.read(args.runtime_dir)
     if before is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
     try:
         os.kill(before["pid"], signal.SIGHUP)
     except PermissionError:

@@ -83,7 +83,7 @@ def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
     del kmod
     daemon = status.read(args.runtime_dir)
     if daemon is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run --config DIR")
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
     found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in _SHOWN]
     if args.output == "json":
         print_json("AdviceList", updated=daemon["updated"], advice=found)

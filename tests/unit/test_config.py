@@ -113,3 +113,32 @@ def test_policies_in_their_own_folder(tmp_path: Path) -> None:
     (tmp_path / "policies.d" / "in.yaml").write_text("")
     (tmp_path / "out.yaml").write_text("")
     assert [path.name for path in load(tmp_path).policies] == ["in.yaml"]
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Make a folder with files in it that are empty."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("")
+    return folder
+
+
+def test_the_vendors_policies_count_unless_there_is_one_of_that_name(tmp_path: Path) -> None:
+    vendor = fill(tmp_path / "vendor", "a.yaml", "b.yaml", "c.yaml")
+    own = fill(tmp_path / "policies.d", "b.yaml", "d.yaml")
+    (own / "c.yaml").symlink_to("/dev/null")
+    found = settings(tmp_path, f"vendorPolicies: {vendor}\n").policies
+    assert found == (vendor / "a.yaml", own / "b.yaml", own / "d.yaml")
+
+
+def test_without_a_vendors_folder_there_are_only_ones_own(tmp_path: Path) -> None:
+    own = fill(tmp_path / "policies.d", "b.yaml")
+    found = settings(tmp_path, f"vendorPolicies: {tmp_path / 'nowhere'}\n").policies
+    assert found == (own / "b.yaml",)
+
+
+def test_a_plain_folder_of_policies_has_no_others(tmp_path: Path) -> None:
+    vendor = fill(tmp_path / "vendor", "a.yaml")
+    (tmp_path / "b.yaml").write_text("")
+    found = settings(tmp_path, f"vendorPolicies: {vendor}\n").policies
+    assert found == (tmp_path / "b.yaml",)

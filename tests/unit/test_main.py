@@ -226,7 +226,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
 
 def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert fails(capsys)[0] == 2
-    assert fails(capsys, "run")[0] == 2
+    assert fails(capsys, "run", "--bogus")[0] == 2
     assert fails(capsys, "walk")[0] == 2
     assert fails(capsys, "run", "--config", str(tmp_path / "none"))[0] == 1
     wrong = ("run", "--config", str(tmp_path), "--metrics-address", "nowhere")
