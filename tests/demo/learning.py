@@ -103,9 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     scenario.add_arguments(parser)
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    journal = args.out / "journal.jsonl"
-    journal.unlink(missing_ok=True)
+    journal = scenario.fresh_journal(args.out)
     disk = machine.BlockDevice(args.data)
     try:
         machine.load_modules(args.modules)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dynamosd import config
 from tests.demo import fio, machine, report, timeline
 from tests.demo.model import Observation, Phase, Point, Run, read_per_asked
 
@@ -164,15 +166,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def fresh_journal(out: Path) -> Path:
+    """Take away what the last demo has left; give where the daemon is to write its journal.
+
+    Beside that it keeps its recording, for `dynamosctl replay`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / config.RECORDINGS, ignore_errors=True)
+    journal = out / "journal.jsonl"
+    journal.unlink(missing_ok=True)
+    return journal
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run both, tell what came of it, draw it; 0 if it switched both ways and gained, else 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    journal = args.out / "journal.jsonl"
-    journal.unlink(missing_ok=True)
-
+    journal = fresh_journal(args.out)
     began = time.monotonic()
     disk = machine.BlockDevice(args.data)
     try:
