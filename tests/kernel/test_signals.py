@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -92,6 +93,12 @@ def latency(sample: FunctionSample) -> Latency:
     """Give the histogram, which must be there."""
     assert sample.latency is not None
     return sample.latency
+
+
+def run_on_one_cpu(command: str) -> dict[str, int]:
+    """Run something from this thread on one CPU."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return Target().run(command)
 
 
 def durations(command: str, times: int) -> list[float]:
@@ -202,15 +209,12 @@ def test_calls_in_interrupts_are_told_from_those_they_come_into(probed: Probed) 
     before = probed.read(VALUE, "slow")
     missed = probed.probe.cost().missed
     inside = probed.read("target_atomic", "original", "selftest_atomic")
-    affinity = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(affinity)})
-    try:
-        with probed.slow(DELAY_US):
-            begin = time.monotonic()
-            run = Target().run(f"interrupted {CALLS}")
-            longest = time.monotonic() - begin
-    finally:
-        os.sched_setaffinity(0, affinity)
+    # In a thread of its own, of which nothing is known: an end that was missed may be found
+    # missing, and counted, in the thread's next call only.
+    with probed.slow(DELAY_US), ThreadPoolExecutor(1) as thread:
+        begin = time.monotonic()
+        run = thread.submit(run_on_one_cpu, f"interrupted {CALLS}").result()
+        longest = time.monotonic() - begin
     missed = probed.probe.cost().missed - missed
     after = probed.read(VALUE, "slow")
     atomic = probed.read("target_atomic", "original", "selftest_atomic")
