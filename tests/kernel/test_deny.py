@@ -319,6 +319,8 @@ def followed() -> Iterator[set[str]]:
     write("options/funcgraph-irqs", "0")
     write("options/funcgraph-proc", "1")
     write("current_tracer", "function_graph")
+    # An oops, which other tests have had, switches tracing off.
+    write("tracing_on", "1")
     try:
         yield seen
         write("tracing_on", "0")
