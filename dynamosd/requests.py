@@ -171,7 +171,10 @@ def _wait(runtime_dir: Path, asked: Path, pid: int, timeout: float) -> Json:
     answered = asked.with_suffix(_ANSWERED)
     deadline = time.monotonic() + timeout
     try:
-        while time.monotonic() < deadline:
+        is_last = False
+        while not is_last:
+            # Whoever was kept from looking for longer than that looks once more.
+            is_last = time.monotonic() >= deadline
             # Looked for first: a daemon may answer, and then leave.
             now = status.read(runtime_dir)
             with contextlib.suppress(FileNotFoundError):

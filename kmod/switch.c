@@ -243,6 +243,9 @@ static void make_active(struct subsystem *subsystem, struct edition *to)
 	struct scope *scope = rcu_dereference_protected(subsystem->scope, lockdep_is_held(&dynamos_lock));
 
 	to->epoch++;
+	/* No call will get what has tripped: from here on gates are sent where the word says again. */
+	if (!to->quarantine)
+		WRITE_ONCE(subsystem->tripped, false);
 	send_gates(subsystem, to->def->index);
 	rcu_assign_pointer(subsystem->active, to);
 	rcu_assign_pointer(subsystem->partial, NULL);

@@ -236,7 +236,7 @@ def prefer(objective: Objective, readings: Readings, learning: Learning, place: 
     value = _number(measured)
     if activity is not None and activity.result is False:
         learning = _idle(objective, learning, now)
-        if learning.forgot == _LOAD_ENDED:
+        if _has_ended(objective, learning, now):
             return wish(place.baseline, learning, "no load")
         edition = _where_it_is(objective, learning, place)
         return wish(edition, learning, "no load, what is in use stays for now")
@@ -291,9 +291,15 @@ def _idle(objective: Objective, learning: Learning, now: float) -> Learning:
     """There is no load. After the time of a trial the next one counts as another workload."""
     since = now if learning.idle_since is None else learning.idle_since
     learning = replace(learning, idle_since=since, due=now + objective.settle_seconds)
-    if not _is_over(now - since, objective.trial_seconds):
+    if not _has_ended(objective, learning, now):
         return learning
     return replace(_forget(learning, _LOAD_ENDED, now), workload=None)
+
+
+def _has_ended(objective: Objective, learning: Learning, now: float) -> bool:
+    """Tell whether there has been no load for so long that this is no gap any more."""
+    since = learning.idle_since
+    return since is not None and _is_over(now - since, objective.trial_seconds)
 
 
 def _watch_workload(

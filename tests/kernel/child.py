@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 
 from tests.kernel import guest
 from tests.kernel.block import Block
@@ -33,6 +34,11 @@ class Child(Block):
     def is_over(self) -> bool:
         """Whether it has ended, one way or the other."""
         return self.process.poll() is not None
+
+    def is_stopped(self) -> bool:
+        """Whether it has been stopped by a signal."""
+        stat = Path("/proc", str(self.pid), "stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     def output(self, said: str = "", patience: float = guest.PATIENCE) -> str:
         """Say something to it, wait until it has ended, well, and give what it has printed."""

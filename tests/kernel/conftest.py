@@ -96,6 +96,7 @@ def modules() -> Iterator[None]:
     """All of our modules are loaded, `original` is active, and nothing else can be called."""
     guest.load_all()
     control.switch_and_drain("original")
+    control.wait_until_drained()
     yield
     if guest.SUBSYSTEM in guest.loaded():
         control.switch_and_drain("original")
@@ -132,6 +133,7 @@ def selftest(backend: str) -> Iterator[control.Controlled]:
     if SELFTEST in guest.loaded():
         guest.let_callers_go()
         subsystem.switch_and_drain("original", "timeout_ms=60000")
+        subsystem.wait_until_drained()
     if guest.TARGET in guest.loaded():
         guest.wait_until(lambda: target.Target().waiting() == 0, "nobody is in target_block")
         assert target.Target().result("wrong") == 0, "an object was seen in the wrong layout"

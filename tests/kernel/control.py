@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from dynamosd.kmod import Event, Kmod, parse_event
 from dynamosd.model import EditionState, Subsystem
@@ -19,6 +22,8 @@ READAHEAD = SYSFS / "readahead"
 
 Calls = Mapping[tuple[str, str], int]
 """By (function, edition)."""
+
+Measured = TypeVar("Measured")
 
 
 def command(line: bytes | str) -> None:
@@ -78,14 +83,33 @@ class Controlled:
         command(" ".join(("switch", self.name, edition, *options)))
 
     def switch_and_drain(self, edition: str, *options: str) -> None:
-        """Switch all calls, and return when none can enter what they had before any more."""
-        before = {self.active(), self.partial()} - {edition, "none"}
+        """Switch all calls, and return when none can enter what they had before any more.
+
+        A per-object switch may complete by itself meanwhile: so events are followed before anything
+        is read, and who is partial is read before who is active.
+        """
         with Follower() as events:
+            before = {self.partial(), self.active()} - {edition, "none"}
             self.switch(edition, *options)
             drained: set[str] = set()
             while not before <= drained:
                 event = events.wait_for("drained", subsystem=self.name)
                 drained.add(event.fields["edition"])
+
+    def wait_until_drained(self) -> None:
+        """Return when nobody can be in what no new call gets: every such edition may be unloaded.
+
+        What a test has left in passing may drain still, when its last switch has long drained.
+        """
+        for name in self.read().editions.keys() - {"original"}:
+            wait_until(partial(self._is_free, name), f"{self.name} {name} has drained")
+
+    def _is_free(self, edition: str) -> bool:
+        """Whether an edition does not keep its module, or may do so because calls get it."""
+        if edition in {self.partial(), self.active()}:
+            return True
+        module = self.value("editions", edition, "module")
+        return Path("/sys/module", module, "refcnt").read_text() == "0\n"
 
     def active(self) -> str:
         """The active edition's name."""
@@ -122,6 +146,7 @@ _readahead = Controlled("readahead")
 # Of `readahead`.
 switch = _readahead.switch
 switch_and_drain = _readahead.switch_and_drain
+wait_until_drained = _readahead.wait_until_drained
 readahead = _readahead.read
 active = _readahead.active
 switches = _readahead.switches
@@ -218,11 +243,17 @@ class Follower(Block):
         return True
 
 
-def settle(measure: Callable[[], object]) -> None:
-    """Return when nothing is in flight and ``measure`` and the counters stand still."""
+def settle(measure: Callable[[], Measured]) -> tuple[Measured, Calls]:
+    """Give what ``measure`` and the counters say when nothing is in flight and they stand still.
+
+    In between, whoever is on the way between two that count has time to go on.
+    """
+    found: list[tuple[Measured, Calls]] = []
 
     def still() -> bool:
-        before = (measure(), calls())
-        return in_flight() == 0 and (measure(), calls()) == before
+        found.append((measure(), calls()))
+        time.sleep(0.05)
+        return in_flight() == 0 and (measure(), calls()) == found[-1]
 
     wait_until(still, "nobody calls the gated functions for a moment")
+    return found[-1]

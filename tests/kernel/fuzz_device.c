@@ -46,6 +46,8 @@
 #define WORDS_MOST 200
 #define EVENTS_BYTES (256 * 512)
 #define LOOK_EVERY 256		/* lines, where nothing is ever taken */
+#define EVENT_WAIT_US 50000
+#define EVENT_WAITS 1200	/* a minute: whoever tells of it may be kept from it for long */
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -922,6 +924,9 @@ static struct {
 	uint64_t taken, switches, by_itself, lost, unseen, errors[COUNT(documented)];
 } total;
 
+/* By subsystem: its lease has expired, and ends when the baseline is reached, of which no event tells. */
+static bool ending[COUNT(subsystems)];
+
 static bool is_event(const char *text, const char *name)
 {
 	size_t length = strlen(name);
@@ -959,11 +964,27 @@ static void check_seq(const char *text, struct said *said)
 	next_seq = seq + 1;
 }
 
+static void take_lease(const char *text)
+{
+	bool expired = is_event(text, "lease_expired");
+	char key[32];
+	size_t i;
+
+	if (!expired && !is_event(text, "leased") && !is_event(text, "released"))
+		return;
+	for (i = 0; i < COUNT(subsystems); i++) {
+		snprintf(key, sizeof(key), " subsystem=%s ", subsystems[i].subsystem);
+		if (strstr(text, key))
+			ending[i] = expired;
+	}
+}
+
 static void take_event(const char *text, struct said *said)
 {
 	long by = value_of(text, " by=");
 
 	check_seq(text, said);
+	take_lease(text);
 	if (is_event(text, "refused")) {
 		if (by != pid)
 			return;
@@ -1049,6 +1070,22 @@ static void find_files(void)
 	}
 }
 
+/* Does a file tell now that a lease which had expired is over? */
+static bool is_ended(const char *path, const char *now)
+{
+	char start[64];
+	size_t i;
+
+	if (strcmp(now, "none\n") && strcmp(now, "0\n"))
+		return false;
+	for (i = 0; i < COUNT(subsystems); i++) {
+		snprintf(start, sizeof(start), SYSFS "%s/lease", subsystems[i].subsystem);
+		if (ending[i] && !strncmp(path, start, strlen(start)))
+			return true;
+	}
+	return false;
+}
+
 /* Return: a file that has changed since the last look, or NULL. */
 static const char *look(void)
 {
@@ -1062,7 +1099,7 @@ static const char *look(void)
 		if (length < 0)
 			fail("%s: %s", files.gl_pathv[i], strerror(errno));
 		now[length] = '\0';
-		if (strcmp(now, contents[i]))
+		if (strcmp(now, contents[i]) && !is_ended(files.gl_pathv[i], now))
 			changed = files.gl_pathv[i];
 		strcpy(contents[i], now);
 	}
@@ -1073,14 +1110,17 @@ static const char *look(void)
 static void check_sysfs(struct said *said)
 {
 	const char *changed;
+	int waits;
 
 	if (!mixed && number % LOOK_EVERY && number != lines)
 		return;
 	changed = look();
 	if (!changed || (mixed && !alone))
 		return;
-	usleep(50000);
-	listen(said);
+	for (waits = 0; waits < EVENT_WAITS && !said->by_itself; waits++) {
+		usleep(EVENT_WAIT_US);
+		listen(said);
+	}
 	if (!said->by_itself)
 		fail("%s has changed since line %llu", changed,
 		     (unsigned long long)(mixed ? number - 1 : (number - 1) / LOOK_EVERY * LOOK_EVERY));
@@ -1253,12 +1293,35 @@ static void fuzz(void)
 		look();
 }
 
-/* Nothing is left that would act later, or forbid anything. */
-static void tidy(void)
+/* Is a subsystem still on the way to the baseline of a lease that has expired? */
+static bool is_under_way(void)
 {
-	char text[64];
+	struct said said = { 0 };
+	char path[64];
 	size_t i, j;
 
+	listen(&said);
+	look();
+	for (i = 0; i < COUNT(subsystems); i++) {
+		snprintf(path, sizeof(path), SYSFS "%s/lease", subsystems[i].subsystem);
+		for (j = 0; ending[i] && j < files.gl_pathc; j++)
+			if (!strcmp(files.gl_pathv[j], path) && strcmp(contents[j], "none\n"))
+				return true;
+	}
+	return false;
+}
+
+/* Nothing is left that would act later, or forbid anything; and what was done by itself is counted. */
+static void tidy(void)
+{
+	struct said said = { 0 };
+	char text[64];
+	size_t i, j;
+	int waits;
+
+	/* Where somebody else is inside, it may never come to an end. */
+	for (waits = 0; alone && waits < EVENT_WAITS && is_under_way(); waits++)
+		usleep(EVENT_WAIT_US);
 	for (i = 0; i < COUNT(subsystems); i++) {
 		snprintf(text, sizeof(text), "release %s", subsystems[i].subsystem);
 		if (write(device, text, strlen(text)) < 0)
@@ -1269,6 +1332,7 @@ static void tidy(void)
 				continue;
 		}
 	}
+	listen(&said);
 }
 
 /* --------------------------------------------------------------------------------------------------------- main */

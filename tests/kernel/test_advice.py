@@ -69,10 +69,14 @@ class Advising(Daemon):
 
     def wait_for_advice(self, edition: str) -> str:
         """Wait for it."""
-        wait_until(lambda: self.advice_to(edition), f"advice to switch to {edition}")
-        found = self.advice_to(edition)
-        assert found is not None
-        return found
+        found: list[str] = []
+
+        def is_open() -> bool:
+            found.extend(filter(None, [self.advice_to(edition)]))
+            return bool(found)
+
+        wait_until(is_open, f"advice to switch to {edition}")
+        return found[0]
 
     def switches(self) -> list[tuple[str, str, str]]:
         """Give the switches that its journal has: target, trigger, result."""

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module"),
 ]
 
-EXCLUSIVE = "mode=exclusive"
+EXCLUSIVE = ("mode=exclusive", "timeout_ms=60000")
 CALLBACKS = ("prepares", "commits", "aborts", "retires")
 TRANSFERS = ("transfers_into", "transfers_out_of", "converted")
 PARAMETER = "refuse_prepare"
@@ -49,7 +49,7 @@ def since(module: str, before: dict[str, int]) -> dict[str, int]:
     "options",
     [
         ("mode=concurrent",),
-        (EXCLUSIVE,),
+        EXCLUSIVE,
         ("mode=per-object", "objects=keep"),
         ("mode=scoped", "scope=cpus:0"),
     ],
@@ -75,14 +75,14 @@ def test_a_switch_to_the_active_edition_asks_nobody(selftest: Controlled) -> Non
 def test_who_agreed_hears_that_nothing_came_of_it(selftest: Controlled) -> None:
     control.command(f"set selftest layout refuse_transfer={5}")
     before = dict(parameters(SELFTEST_LAYOUT, *CALLBACKS, *TRANSFERS))
-    assert guest.answer(lambda: selftest.switch("layout", EXCLUSIVE)) == "ECANCELED"
+    assert guest.answer(lambda: selftest.switch("layout", *EXCLUSIVE)) == "ECANCELED"
     expected = dict.fromkeys(before, 0) | {"prepares": 1, "transfers_into": 1, "aborts": 1}
     assert since(SELFTEST_LAYOUT, before) == expected
 
 
 @pytest.mark.parametrize(
     "options",
-    [("mode=concurrent",), (EXCLUSIVE,), ("mode=per-object",), ("mode=scoped", "scope=cpus:0")],
+    [("mode=concurrent",), EXCLUSIVE, ("mode=per-object",), ("mode=scoped", "scope=cpus:0")],
     ids=lambda options: options[0],
 )
 def test_who_refuses_is_asked_no_more(selftest: Controlled, options: tuple[str, ...]) -> None:
@@ -96,7 +96,7 @@ def test_who_refuses_is_asked_no_more(selftest: Controlled, options: tuple[str, 
 def test_data_is_transferred_once_each_way(selftest: Controlled) -> None:
     new(1, 2)
     before = dict(parameters(SELFTEST_LAYOUT, *CALLBACKS, *TRANSFERS))
-    selftest.switch("layout", EXCLUSIVE)
+    selftest.switch("layout", *EXCLUSIVE)
     there = dict.fromkeys(before, 0) | {
         "prepares": 1,
         "transfers_into": 1,
@@ -104,7 +104,7 @@ def test_data_is_transferred_once_each_way(selftest: Controlled) -> None:
         "commits": 1,
     }
     assert since(SELFTEST_LAYOUT, before) == there
-    selftest.switch_and_drain("original", EXCLUSIVE)
+    selftest.switch_and_drain("original", *EXCLUSIVE)
     back = {**there, "transfers_out_of": 1, "converted": 4, "retires": 1}
     assert since(SELFTEST_LAYOUT, before) == back
 
@@ -117,7 +117,7 @@ def test_a_shadow_counts_and_goes_with_its_object(selftest: Controlled) -> None:
         return parameter(SELFTEST_LAYOUT, "shadow_uses")
 
     new(1, 2)
-    selftest.switch("layout", EXCLUSIVE)
+    selftest.switch("layout", *EXCLUSIVE)
     assert [uses(1), uses(1), uses(2), uses(1)] == [1, 2, 1, 3]
     # The next object is likely to be where the last one was.
     for _ in range(10):
@@ -125,10 +125,10 @@ def test_a_shadow_counts_and_goes_with_its_object(selftest: Controlled) -> None:
         new(1)
         assert [uses(1), uses(1)] == [1, 2]
     # Also when it dies in another edition.
-    selftest.switch_and_drain("original", EXCLUSIVE)
+    selftest.switch_and_drain("original", *EXCLUSIVE)
     free([1])
     new(1)
-    selftest.switch("layout", EXCLUSIVE)
+    selftest.switch("layout", *EXCLUSIVE)
     assert [uses(1), uses(2)] == [1, 2]
     assert parameter(SELFTEST_LAYOUT, "shadow_failures") == 0
     assert parameter(SELFTEST_LAYOUT, "wrong") == 0

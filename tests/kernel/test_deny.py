@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterator
@@ -298,9 +297,9 @@ that follows a call may be taken from its CPU at any of the first three: `__sche
 traceable, what it calls is); the last comes from an interrupt.
 """
 
-_CALLED = re.compile(r"-(\d+)\s+\|.*\|\s+([\w.]+)(?: \[(\w+)\])?\(\)")
-_KERNEL_THREAD = 0x0020_0000
-"""The kernel's PF_KTHREAD."""
+_CALLED = re.compile(r"-(\d+)\s+\|.*\|( +)([\w.]+)(?: \[(\w+)\])?\(\)")
+_BUFFER_KB = 16384
+"""For each CPU: what is followed first must still be there at the end, however long it takes."""
 
 
 def write(name: str, text: str) -> None:
@@ -312,37 +311,49 @@ def write(name: str, text: str) -> None:
 def followed() -> Iterator[set[str]]:
     """Follow all calls through gates, and give the functions that were entered on the way."""
     seen: set[str] = set()
+    # Until it is used it is small, and says how large it would be then.
+    size = re.findall(r"\d+", (TRACING / "buffer_size_kb").read_text())[-1]
+    write("buffer_size_kb", str(_BUFFER_KB))
     write("set_graph_function", "\n".join(ENTRIES))
     write("set_graph_notrace", "\n".join(traceable() & set(NOT_FOLLOWED)))
     write("options/funcgraph-irqs", "0")
     write("options/funcgraph-proc", "1")
     write("current_tracer", "function_graph")
+    # An oops, which other tests have had, switches tracing off.
+    write("tracing_on", "1")
     try:
         yield seen
         write("tracing_on", "0")
-        for pid, name, module in _CALLED.findall((TRACING / "trace").read_text()):
-            # An edition's own callbacks and handler are its author's. The tracer follows all that
-            # a task does for ever once an interrupt on top of it was in a gate: it is told to leave
-            # interrupts out after it has begun to follow. The calls here are made by programs.
-            if module in {"", CORE} and not is_of_the_kernel(int(pid)):
-                seen.add(name)
+        seen.update(below_entries((TRACING / "trace").read_text()))
     finally:
         write("current_tracer", "nop")
         for name in ("set_graph_function", "set_graph_notrace"):
             write(name, "")
         write("options/funcgraph-irqs", "1")
         write("options/funcgraph-proc", "0")
+        write("buffer_size_kb", size)
         write("tracing_on", "1")
 
 
-@functools.cache
-def is_of_the_kernel(pid: int) -> bool:
-    """Tell whether a task is one of the kernel's own threads; the idle ones are number 0."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text() if pid else ""
-    except FileNotFoundError:
-        return False
-    return not pid or bool(int(stat.rpartition(")")[2].split()[6]) & _KERNEL_THREAD)
+def below_entries(trace: str) -> set[str]:
+    """Give the functions that were called from an entry, and the entries themselves.
+
+    The tracer may go on to follow all that a task does: an interrupt on top of it was in a gate,
+    and the tracer is told to leave interrupts out after it has begun to follow. So what counts is
+    where a call stands, by its indent, in what its own task does. An edition's own callbacks and
+    handler are its author's.
+    """
+    seen: set[str] = set()
+    inside: dict[str, int] = {}
+    for task, indent, name, module in _CALLED.findall(trace):
+        depth = len(indent)
+        if depth <= inside.get(task, -1):
+            del inside[task]
+        if name in ENTRIES:
+            inside.setdefault(task, depth)
+        if task in inside and module in {"", CORE}:
+            seen.add(name)
+    return seen
 
 
 def make_calls() -> None:

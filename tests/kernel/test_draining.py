@@ -33,6 +33,11 @@ def in_use(name: str) -> bool:
     return guest.answer(lambda: guest.remove(name)) == guest.IN_USE
 
 
+def is_alone() -> bool:
+    """Whether one thread is in flight, and where a reader stays until it is released."""
+    return control.in_flight() == 1 == control.number(SYNC, "random", "in_flight")
+
+
 def remove_and_say(name: str) -> str:
     """Unload with rmmod; gives what it said."""
     return guest.run("rmmod", name).stderr
@@ -50,8 +55,7 @@ def test_a_call_in_flight_is_counted_exactly(file: BlockedFile) -> None:
     control.switch_and_drain("random")
     control.settle(lambda: None)
     file.read()
-    guest.wait_until(lambda: control.in_flight() == 1, "the reader alone is in flight")
-    assert control.number(SYNC, "random", "in_flight") == 1
+    guest.wait_until(is_alone, "the reader alone is in flight")
     file.release()
     guest.wait_until(lambda: control.in_flight() == 0, "nobody is in flight")
 
@@ -113,7 +117,9 @@ def test_a_drained_edition_can_be_removed_at_once() -> None:
 def test_a_call_in_the_original_outlives_the_gates(file: BlockedFile) -> None:
     """Its wrapper is the subsystem's text: that module stays, though no gate is left."""
     file.read()
-    assert control.number(SYNC, "original", "in_flight") == 1
+    guest.wait_until(
+        lambda: control.number(SYNC, "original", "in_flight") == 1, "the reader alone is in flight"
+    )
     with control.Follower() as events:
         guest.remove(RANDOM)
         guest.remove(STREAMING)

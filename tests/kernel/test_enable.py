@@ -13,6 +13,7 @@ import pytest
 from tests.kernel import control, guest
 from tests.kernel.control import Commander, Controlled, Follower
 from tests.kernel.guest import CORE, RANDOM, SUBSYSTEM
+from tests.kernel.load import holds, storm
 from tests.kernel.target import Target, blocked, new, release
 
 only_direct = pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
@@ -51,7 +52,7 @@ def test_off_from_the_beginning_nothing_is_registered() -> None:
 @only_direct
 @pytest.mark.usefixtures("enabled_again")
 @pytest.mark.parametrize(
-    "how", ["", "mode=exclusive", "mode=per-object", "mode=scoped scope=share:1/1"]
+    "how", ["", "mode=exclusive timeout_ms=60000", "mode=per-object", "mode=scoped scope=share:1/1"]
 )
 def test_off_later_everything_goes_to_the_original(selftest: Controlled, how: str) -> None:
     selftest.switch("b", *how.split())
@@ -79,13 +80,19 @@ def test_a_switch_that_is_under_way_is_given_up(selftest: Controlled) -> None:
     """It began before the module was switched off, and would end afterwards."""
     new(1)
     line = "switch selftest b mode=exclusive timeout_ms=60000"
-    with blocked(1) as inside, Commander(line) as commander, Follower() as events:
-        guest.wait_until(commander.is_writing, "the switch waits for who is inside")
+    with (
+        blocked(1) as inside,
+        storm("value 5") as results,
+        Commander(line) as commander,
+        Follower() as events,
+    ):
+        guest.wait_until(holds(selftest, 1), "the switch waits for who is inside")
         ENABLE.write_text("0")
         refused = events.wait_for("refused", by=str(commander.pid))
         assert refused.fields["errno"] == str(errno.ECANCELED)
         release(1, inside)
     assert (selftest.active(), selftest.partial()) == ("original", "none")
+    assert results["value 5"] == {6}
 
 
 @only_direct

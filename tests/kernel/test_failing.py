@@ -79,7 +79,7 @@ def expect(before: State) -> None:
         return state() == before
 
     with suppress(AssertionError):
-        guest.wait_until(is_so, "the state is the one before", 60)
+        guest.wait_until(is_so, "the state is the one before")
     assert state() == before
 
 
@@ -167,7 +167,7 @@ def balanced(memory: Allocations) -> Iterator[None]:
         yield
         guest.unload_all(CORE)
         with suppress(AssertionError):
-            guest.wait_until(lambda: not memory.outstanding(), "all is freed", 60)
+            guest.wait_until(lambda: not memory.outstanding(), "all is freed")
         assert memory.outstanding() == []
 
 
@@ -186,7 +186,7 @@ def test_loading(what: str) -> None:
     needed, name, backend = LOADS[what]
     with guest.backend(backend):
         guest.load_all(needed)
-        loading = Operation(lambda: guest.insert(name), lambda: guest.remove(name))
+        loading = Operation(lambda: guest.insert(name), lambda: guest.remove_when_free(name))
         loading.fail_each(must_fail=True)
         guest.unload_all(CORE)
 
@@ -195,14 +195,15 @@ def test_loading(what: str) -> None:
 def test_a_module_that_a_subsystem_waits_for() -> None:
     """The module is loaded in any case; only its function is not switched."""
     guest.load_all(("dynamos_selftest_atomic", "dynamos_selftest_atomic_b"))
-    Operation(lambda: guest.insert(TARGET), lambda: guest.remove(TARGET)).fail_each(must_fail=False)
+    loading = Operation(lambda: guest.insert(TARGET), lambda: guest.remove_when_free(TARGET))
+    loading.fail_each(must_fail=False)
 
 
 EXCLUSIVELY = ("mode=exclusive", "timeout_ms=60000")
 SWITCHES = {
     "concurrent": ("b", "mode=concurrent"),
-    "exclusive": ("b", "mode=exclusive"),
-    "exclusive, with data": ("layout", "mode=exclusive"),
+    "exclusive": ("b", "mode=exclusive timeout_ms=60000"),
+    "exclusive, with data": ("layout", "mode=exclusive timeout_ms=60000"),
     "per-object": ("b", "mode=per-object"),
     "per-object, with data": ("layout", "mode=per-object"),
     "by CPU": ("b", "mode=scoped scope=cpus:0"),
@@ -249,11 +250,16 @@ def test_switching_back(objects: Controlled, what: str) -> None:
 
     def there() -> None:
         if "per-object" in what:
-            # With data to move, it never completes by itself.
+            # With data to move, it never completes by itself. Objects move when they can.
             objects.switch(edition, options)
+            guest.wait_until(are_moved, "both objects are moved")
         else:
             objects.switch_and_drain(edition, options)
+            use_all(1, 2)
+
+    def are_moved() -> bool:
         use_all(1, 2)
+        return objects.count("objects") == 2
 
     def back() -> None:
         objects.switch("original", *EXCLUSIVELY)
@@ -311,7 +317,7 @@ def test_births_in_a_per_object_switch(selftest: Controlled) -> None:
 
 @pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
 def test_a_shadow(objects: Controlled) -> None:
-    objects.switch("layout", "mode=exclusive")
+    objects.switch("layout", *EXCLUSIVELY)
     before = target.parameter(SELFTEST_LAYOUT, "shadow_failures")
     Operation(lambda: use_all(1), lambda: None).fail_each(must_fail=False)
     assert target.parameter(SELFTEST_LAYOUT, "shadow_failures") > before

@@ -53,13 +53,14 @@ def test_loading_changes_nothing() -> None:
 
     with control.Follower() as events:
         guest.remove(STREAMING)
-        names = [event.name for event in events.read()]
+        # Who was in the original when its gates went keeps its text for a moment.
+        names = [event.name for event in events.read() if event.name != "drained"]
     assert names == ["ungated", "ungated", "ungated", "unloaded"]
     assert guest.enabled_functions() == untouched
     assert backends() == {"none"}
     assert control.switches() == 0
-    guest.remove(SUBSYSTEM)
-    guest.remove(CORE)
+    guest.remove_when_free(SUBSYSTEM)
+    guest.remove_when_free(CORE)
     assert not control.SYSFS.exists()
     assert not control.DEVICE.exists()
 
@@ -80,7 +81,7 @@ def test_modules_come_and_go_in_any_order_that_their_dependencies_allow(first: s
     assert refused(CORE)
     assert guest.enabled_functions() == untouched
     for name in (SUBSYSTEM, CORE):
-        guest.remove(name)
+        guest.remove_when_free(name)
     assert guest.loaded() == []
 
 

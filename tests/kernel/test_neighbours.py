@@ -33,18 +33,17 @@ def read_while_switching(data: Path) -> None:
             os.close(fd)
 
 
-def calls_of(function: str) -> int:
-    return sum(count for (name, _), count in control.calls().items() if name == function)
+def calls_of(function: str, calls: control.Calls) -> int:
+    return sum(count for (name, _), count in calls.items() if name == function)
 
 
 def hits_are_calls(hits: Callable[[], int], function: str, data: Path) -> None:
     """Prove that a neighbour and the module count the same calls."""
-    control.settle(hits)
-    before = (hits(), calls_of(function))
+    hits_before, calls_before = control.settle(hits)
     read_while_switching(data)
-    control.settle(hits)
-    seen, counted = hits() - before[0], calls_of(function) - before[1]
-    assert seen == counted
+    hits_after, calls_after = control.settle(hits)
+    counted = calls_of(function, calls_after) - calls_of(function, calls_before)
+    assert hits_after - hits_before == counted
     assert counted >= ROUNDS
 
 

@@ -429,7 +429,7 @@ def exact_in_mode(place: Place, comes: Comes, backend: str, first: str, mode: st
         if mode == "scoped":
             shares_are_exact(place, neighbour)
         elif mode == "exclusive":
-            counts_are_exact(place, neighbour, "mode=exclusive", "timeout_ms=10000")
+            counts_are_exact(place, neighbour, "mode=exclusive", "timeout_ms=60000")
         else:
             counts_are_exact(place, neighbour, f"mode={mode}")
 

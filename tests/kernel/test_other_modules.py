@@ -90,7 +90,7 @@ def test_the_target_goes_and_comes_back(early: Controlled, backend: str) -> None
 def test_switching_goes_on_without_the_target(early: Controlled) -> None:
     for edition, *options in SWITCHES:
         early.switch(edition, *options)
-    early.switch_and_drain("b", "mode=exclusive")
+    early.switch_and_drain("b", "mode=exclusive", "timeout_ms=60000")
     guest.insert(TARGET)
     assert Target().result("value 5") == NEW
 

@@ -35,6 +35,8 @@ FAULTS = ("BUG: kernel NULL pointer", "Oops", "kernel BUG at", "BUG: unable to h
 WARNING = ("WARNING: ",)
 ASLEEP = ("BUG: scheduling while atomic",)
 
+EXCLUSIVE = ("mode=exclusive", "timeout_ms=60000")
+
 only_direct = pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
 each_fault = pytest.mark.parametrize("deed", ["pointer", "call", "trap"])
 
@@ -85,8 +87,10 @@ def is_out(subsystem: Controlled, events: Follower, why: str, pid: int | None = 
     parts = {"misbehave", "bad_value", "bad_prepare", "bad_abort"}
     assert told["at"].removesuffix(".cold") in {*parts, "dynamos_wrapper_bad_target_value"}
     events.wait_for("quarantined", edition="bad", why=why, by="0")
-    guest.wait_until(lambda: subsystem.active() == "original", "the original is active")
-    assert subsystem.partial() == "none"
+    guest.wait_until(
+        lambda: (subsystem.active(), subsystem.partial()) == ("original", "none"),
+        "the original alone is active",
+    )
     assert subsystem.value("editions", "bad", "quarantine") == why
     assert Target().result("value 5") == ORIGINAL
     assert guest.answer(lambda: subsystem.switch("bad")) == "ENOTRECOVERABLE"
@@ -99,7 +103,7 @@ def is_gone(subsystem: Controlled) -> None:
     for edition in ("bad", "original"):
         assert subsystem.number("target_value", edition, "in_flight") == 0
     assert subsystem.number("target_value", "bad", "calls") > 0
-    subsystem.switch("b", "mode=exclusive", "timeout_ms=60000")
+    subsystem.switch("b", *EXCLUSIVE)
     subsystem.switch_and_drain("original")
     guest.remove_when_free(BAD)
     guest.insert(BAD)
@@ -166,7 +170,7 @@ def test_a_fault_in_a_callback(bad: Controlled, kernel_log: guest.KernelLog, whe
         assert bad.count("editions", "bad", "died") == 1
         behave()
         # Nothing is left locked.
-        bad.switch_and_drain("b", "mode=exclusive", "timeout_ms=60000")
+        bad.switch_and_drain("b", *EXCLUSIVE)
         bad.switch_and_drain("original")
         control.command("clear selftest bad")
         bad.switch("bad")
@@ -203,7 +207,7 @@ def test_a_fault_while_data_is_moved_into_an_edition(
 ) -> None:
     with kernel_log.expect(*FAULTS), Follower() as events:
         transfer_faults(INTO)
-        assert guest.answer(lambda: layout.switch("layout", "mode=exclusive")) == "ECANCELED"
+        assert guest.answer(lambda: layout.switch("layout", *EXCLUSIVE)) == "ECANCELED"
         events.wait_for("tripped", edition="layout", why="oops")
         assert layout.active() == "original"
         assert layout.value("editions", "layout", "quarantine") == "oops"
@@ -211,9 +215,9 @@ def test_a_fault_while_data_is_moved_into_an_edition(
         # Nothing is left locked, and nobody held.
         transfer_faults(0)
         control.command("clear selftest layout")
-        layout.switch("layout", "mode=exclusive", "timeout_ms=60000")
+        layout.switch("layout", *EXCLUSIVE)
         use_both(1, 1)
-        layout.switch_and_drain("original", "mode=exclusive", "timeout_ms=60000")
+        layout.switch_and_drain("original", *EXCLUSIVE)
         use_both(2, 2)
 
 
@@ -222,10 +226,10 @@ def test_a_fault_while_data_is_moved_out_of_an_edition(
     layout: Controlled, kernel_log: guest.KernelLog
 ) -> None:
     """Its data is in its own form, which only it can read: it stays active until it can leave."""
-    layout.switch("layout", "mode=exclusive")
+    layout.switch("layout", *EXCLUSIVE)
     with kernel_log.expect(*FAULTS), Follower() as events:
         transfer_faults(OUT_OF)
-        assert guest.answer(lambda: layout.switch("original", "mode=exclusive")) == "ECANCELED"
+        assert guest.answer(lambda: layout.switch("original", *EXCLUSIVE)) == "ECANCELED"
         events.wait_for("tripped", edition="layout", why="oops")
         events.wait_for("refused", command="switch selftest original", by="0")
         assert layout.active() == "layout"
@@ -261,7 +265,7 @@ def test_a_fault_while_a_call_moves_its_object(
         assert layout.value("editions", "layout", "quarantine") == "oops"
         use_both(0, 0)
         assert Target().result(f"use {lost}") == FIRST_VALUE + used
-        layout.switch_and_drain("b", "mode=exclusive", "timeout_ms=60000")
+        layout.switch_and_drain("b", *EXCLUSIVE)
         layout.switch_and_drain("original")
         use_both(1, 1)
 
@@ -358,22 +362,34 @@ def test_who_never_returns_is_named_and_keeps_only_the_module(bad: Controlled) -
 # ------------------------------------------------------------------------------------ by command
 
 
+def is_cleared_meanwhile() -> bool:
+    """Clear an edition while it is put in quarantine in vain; tell whether it came to that.
+
+    The module gives up after a second, which may be over before anybody looks.
+    """
+    writing: list[bool] = []
+
+    def begun_or_over() -> bool:
+        writing.append(commander.is_writing())
+        return writing[-1] or commander.is_over()
+
+    with Follower() as events, Commander("quarantine selftest layout") as commander:
+        guest.wait_until(begun_or_over, "calls are to be taken away")
+        control.command("clear selftest layout")
+        guest.wait_until(commander.is_over, "calls could not be taken away")
+        told = [event.name for event in events.read()]
+    assert "refused" in told
+    assert not {"quarantined", "cleared"} & set(told)
+    return writing[-1]
+
+
 @only_direct
 def test_who_clears_waits_for_a_quarantine_that_is_under_way(selftest: Controlled) -> None:
     """An edition is marked first, then calls are taken away, and only then it is told."""
     new(1)
-    selftest.switch("layout", "mode=exclusive", "timeout_ms=60000")
-    with (
-        blocked(1) as inside,
-        Commander("quarantine selftest layout") as commander,
-        Follower() as events,
-    ):
-        guest.wait_until(commander.is_writing, "calls are to be taken away")
-        control.command("clear selftest layout")
-        guest.wait_until(commander.is_over, "calls could not be taken away")
-        told = [event.name for event in events.read()]
-        assert "refused" in told
-        assert not {"quarantined", "cleared"} & set(told)
+    selftest.switch("layout", *EXCLUSIVE)
+    with blocked(1) as inside:
+        guest.wait_until(is_cleared_meanwhile, "it is cleared in the middle of it")
         release(1, inside)
 
 
@@ -407,7 +423,7 @@ def test_the_original_does_not_wait_for_an_author(bad: Controlled) -> None:
     bad.switch("b")
     misbehave("forever", "prepare")
     with Commander("switch selftest bad") as stuck:
-        guest.wait_until(stuck.is_writing, "the edition is preparing")
+        guest.wait_until(lambda: is_preparing(stuck), "the edition is preparing")
         with Commander("switch selftest c mode=concurrent") as waiting:
             guest.wait_until(waiting.is_writing, "another one waits for its turn")
             control.command("switch selftest original")
@@ -426,7 +442,7 @@ def test_what_is_being_prepared_is_given_up_also_when_the_original_is_active(
 ) -> None:
     misbehave("forever", "prepare")
     with Commander("switch selftest bad") as stuck, Follower() as events:
-        guest.wait_until(stuck.is_writing, "the edition is preparing")
+        guest.wait_until(lambda: is_preparing(stuck), "the edition is preparing")
         control.command("switch selftest original")
         behave()
         refused = events.wait_for("refused", errno=str(errno.ECANCELED))
@@ -461,21 +477,28 @@ def is_with_its_author() -> bool:
     return "dynamos/bad" in threads.stdout.split()
 
 
+def is_preparing(commander: Commander) -> bool:
+    """Tell whether a command that was written waits for `bad` to be prepared."""
+    return commander.is_writing() and is_with_its_author()
+
+
 @only_direct
 def test_the_original_does_not_wait_for_callers(selftest: Controlled) -> None:
     Target().run("new 1")
     selftest.switch("b")
     with Caller("block 1") as inside, Follower() as events:
         guest.wait_until(lambda: Target().waiting() == 1, "somebody is inside")
-        with Commander("switch selftest c mode=exclusive timeout_ms=60000") as waiting:
-            guest.wait_until(waiting.is_writing, "the switch waits")
-            with storm("value 5") as results:
-                guest.wait_until(holds(selftest, 1), "a caller is held")
-                selftest.switch("original")
-                assert selftest.active() == "original"
-            assert results["value 5"] == {ORIGINAL, ORIGINAL + 1000}
+        # Calls go on before the switch begins: their first one must have returned.
+        with (
+            storm("value 5") as results,
+            Commander("switch selftest c mode=exclusive timeout_ms=60000") as waiting,
+        ):
+            guest.wait_until(holds(selftest, 1), "a caller is held")
+            selftest.switch("original")
+            assert selftest.active() == "original"
             given_up = events.wait_for("refused", errno=str(errno.ECANCELED))
             assert given_up.fields["by"] == str(waiting.pid)
             assert "original" in given_up.fields["reason"]
+        assert results["value 5"] == {ORIGINAL, ORIGINAL + 1000}
         release(1, [inside])
     assert Target().result("value 5") == ORIGINAL

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dynamosd.testing import FakeModule, ManualClock
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 PRESSED = 'pressure("io", "some") > 0.5'
 DEEP = 'source("depth") > 100.0'

@@ -38,8 +38,10 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-def server(answers: Answers) -> Iterator[WebServer]:
-    """Run a server on a port of the system's choice."""
+def server(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """Run a server on a port of the system's choice, which cuts nobody off for being slow."""
+    monkeypatch.setattr(web, "DEADLINE_SECONDS", 3600.0)
+    monkeypatch.setattr(web._Handler, "timeout", 3600.0)
     server = WebServer(("127.0.0.1", 0), answers.text, lambda: answers.ready)
     yield server
     server.close()

@@ -245,9 +245,9 @@ def test_interval_has_limits(interval: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_hostile_files(text: bytes, code: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     assert code in {problem.code for problem in problems_of(text)}
-    assert time.monotonic() - begin < 10.0
+    assert time.process_time() - begin < 10.0
 
 
 def test_billion_laughs() -> None:
@@ -282,9 +282,9 @@ def test_billion_laughs() -> None:
     ],
 )
 def test_largest_files_take_no_more_than_seconds(text: bytes) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     assert problems_of(text)
-    assert time.monotonic() - begin < 20.0
+    assert time.process_time() - begin < 20.0
 
 
 def test_positions_of_undecodable_and_unprintable_characters() -> None:

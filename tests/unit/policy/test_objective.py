@@ -267,6 +267,24 @@ def test_when_the_load_ends_all_is_forgotten() -> None:
     assert house.current == "batched"
 
 
+def test_a_gap_in_the_load_ends_no_trial_also_after_a_load_that_ended() -> None:
+    house = House(learning_policy())
+    house.live(36)
+    house.load = Signal(0.0)
+    house.live(12)
+    house.load = Signal(50.0)
+    house.live(31)
+    before = trials_in(house.live(1))
+    assert before > 3, "it is in its second round"
+    trial = house.current
+    assert trial != "original"
+    house.load = Signal(0.0)
+    house.live(1)
+    assert house.current == trial
+    house.load = Signal(50.0)
+    assert trials_in(house.live(2)) == before
+
+
 def test_without_load_nothing_is_tried() -> None:
     house = House(learning_policy(), load=Signal(0.0))
     decisions = house.live(100)
