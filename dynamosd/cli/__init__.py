@@ -123,6 +123,23 @@ examples:
 """
 
 
+HISTORY_HELP = """\
+The journal is that of the daemon that runs; where none runs, the usual one. Old
+journals (FILE.1 and so on) are read too. A record that came again and again is
+one row, which says how often. TIME is UTC, as 2026-01-31T12:00:00Z, or how long
+ago: 2h. With --subsystem there are also the records of its policies, and pauses
+of all policies.
+
+-o json gives JSON Lines, one record a line as the journal has it (the keys are
+in docs/operations.md), so that jq gets them as they come, and -f works too.
+
+examples:
+  dynamosctl history --kind switch lease --since 2h
+  dynamosctl history --subsystem readahead -n 0
+  dynamosctl history -f -o json | jq -c 'select(.result == "refused")'
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -153,6 +170,7 @@ def _parser() -> _Parser:
     _add_test(commands)
     _add_replay(commands)
     _add_explain(commands)
+    _add_history(commands)
     _add_reload(commands)
     _add_pause(commands)
     _add_advice(commands)
@@ -311,6 +329,38 @@ def _add_explain(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "policy", metavar="NAME", nargs="?", help="a policy or a subsystem; otherwise all"
     )
+    _add_runtime_dir(parser)
+
+
+def _add_history(commands: _Commands[_Parser]) -> None:
+    def history(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.history import show_history  # noqa: PLC0415 - see the top
+
+        return show_history(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "what happened and why: the daemon's journal, the newest last"
+    parser = _add(commands, "history", text, history, HISTORY_HELP)
+    parser.add_argument("--subsystem", metavar="NAME", help="only what is about a subsystem")
+    parser.add_argument("--policy", metavar="NAME", help="only what is about a policy")
+    parser.add_argument(
+        "--kind", metavar="KIND", nargs="+", action="extend", help="only these kinds of records"
+    )
+    for name, what in (("--since", "nothing older"), ("--until", "nothing newer")):
+        parser.add_argument(name, metavar="TIME", type=arguments.moment, help=what)
+    parser.add_argument(
+        "-n",
+        dest="count",
+        metavar="COUNT",
+        type=arguments.count,
+        default=50,
+        help="how many of the last ones; 0: all (%(default)s)",
+    )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C"
+    )
+    parser.add_argument("--journal", metavar="FILE", type=Path, help="another journal")
     _add_runtime_dir(parser)
 
 
