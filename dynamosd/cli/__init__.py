@@ -140,6 +140,17 @@ examples:
 """
 
 
+SHOW_HELP = """\
+Editions with their modules, modes, parameters and counts; functions and their
+gates; the lease; what each policy has decided and why; open advice. Since when
+the active edition is active, and by whom, is in the journal. Without a daemon
+it shows the rest, and says what is not known.
+
+example:
+  dynamosctl show readahead
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -166,6 +177,7 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_kernel(commands)
+    _add_show(commands)
     _add_check(commands)
     _add_test(commands)
     _add_replay(commands)
@@ -243,6 +255,22 @@ def _add_kernel(commands: _Commands[_Parser]) -> None:
         help="per-object: what becomes of objects that exist (migrate)",
     )
     _add_runtime_dir(switch)
+
+
+def _add_show(commands: _Commands[_Parser]) -> None:
+    def show(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.show import show_subsystem  # noqa: PLC0415 - see the top
+
+        return show_subsystem(args, kmod)
+
+    parser = _add(commands, "show", "all that is known of one subsystem", show, SHOW_HELP)
+    parser.add_argument("subsystem", metavar="SUBSYSTEM")
+    _add_journal(parser)
+    _add_runtime_dir(parser)
+
+
+def _add_journal(parser: _Parser) -> None:
+    parser.add_argument("--journal", metavar="FILE", type=Path, help="another journal")
 
 
 def _add_check(commands: _Commands[_Parser]) -> None:
@@ -360,7 +388,7 @@ def _add_history(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C"
     )
-    parser.add_argument("--journal", metavar="FILE", type=Path, help="another journal")
+    _add_journal(parser)
     _add_runtime_dir(parser)
 
 

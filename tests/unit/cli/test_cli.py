@@ -41,7 +41,7 @@ class Control:
     def __call__(self, *arguments: str) -> int:
         """Run it; `shown` and `said` are its stdout and stderr."""
         words = list(arguments)
-        if words[0] in {"status", "switch", "reload"}:
+        if words[0] in {"status", "show", "switch", "reload", "verify"}:
             words += ["--runtime-dir", str(self.run_dir)]
         code = main(words, self.module.kmod)
         self.shown, self.said = self._capsys.readouterr()
@@ -753,7 +753,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["switch", "edition set", "edition quarantine", "pause", "resume"]
+    "command", ["switch", "show", "edition set", "edition quarantine", "pause", "resume"]
 )
 def test_help_has_examples_that_fit_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
