@@ -151,6 +151,21 @@ example:
 """
 
 
+VERIFY_HELP = """\
+Compares what the daemon wants and what the module says with the kernel itself:
+the active edition, gates at the functions' entries, editions and their modules,
+quarantine, leases, counts of calls in flight, and whether the daemon is well.
+What differs is looked at for three seconds before it is told. The entries of
+functions are for root to see.
+
+Exits with 0 when all agrees, with 1 when something differs, also for a reason
+such as a pause, and with 3 when nothing does but not all could be seen.
+
+example:
+  dynamosctl verify readahead
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -187,6 +202,7 @@ def _parser() -> _Parser:
     _add_pause(commands)
     _add_advice(commands)
     _add_edition(commands)
+    _add_verify(commands)
     _add_doctor(commands)
     return parser
 
@@ -485,6 +501,18 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     _add_pair(_add(below, "clear", "end an edition's quarantine", edition.clear))
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
+
+
+def _add_verify(commands: _Commands[_Parser]) -> None:
+    def verify(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.verify import show_verification  # noqa: PLC0415 - imports take long
+
+        return show_verification(args, kmod)
+
+    text = "whether the kernel is as the daemon wants it, and what differs"
+    parser = _add(commands, "verify", text, verify, VERIFY_HELP)
+    parser.add_argument("subsystem", metavar="SUBSYSTEM", nargs="?", help="only this one")
+    _add_runtime_dir(parser)
 
 
 def _add_doctor(commands: _Commands[_Parser]) -> None:
