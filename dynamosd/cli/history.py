@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import textwrap
 import time
 from collections import deque
@@ -139,7 +140,7 @@ class _Rows:
         name = "red" if record.get("result") in {"refused", "failed"} else _COLOURS.get(kind)
         if name:
             lines[0] = lines[0].replace(f"  {kind}", f"  {colour(kind, name)}", 1)
-        print("\n".join(lines), flush=True)
+        print("\n".join(lines))
 
 
 def _when(record: Record) -> str:
@@ -237,9 +238,13 @@ class _History:
     def _show(self, records: Iterator[Record]) -> None:
         if self.args.output == "json":
             for record in records:
-                print(json.dumps(record), flush=self.args.follow)
+                print(json.dumps(record))
                 self.shown += 1
-            return
+        else:
+            self._show_rows(records)
+        sys.stdout.flush()
+
+    def _show_rows(self, records: Iterator[Record]) -> None:
         first = list(islice(records, self.args.count or _SURVEYED)) if not self.shown else []
         if first:
             self.rows.survey(first)
