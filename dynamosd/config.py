@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from dynamosd import recording
+from dynamosd import journal, recording
 from dynamosd.errors import InvalidInput
 from dynamosd.labels import BUILT_IN, HOSTNAME, KERNEL, MAX_LABELS, check_name, check_text
 from dynamosd.policy.durations import parse_duration
@@ -36,7 +36,6 @@ from dynamosd.web import Address, parse_address
 FILE = "dynamosd.yaml"
 POLICIES = "policies.d"
 VENDOR_POLICIES = Path("/usr/lib/dynamosd/policies.d")
-JOURNAL = Path("/var/lib/dynamosd/journal.jsonl")
 RECORDINGS = "recordings"
 ORDERS = "orders.json"
 METRICS_ADDRESS = "127.0.0.1:9947"
@@ -136,7 +135,7 @@ class _Metrics(_Section):
 
 
 class _Journal(_Section):
-    path: str = Field(default=str(JOURNAL), min_length=1)
+    path: str = Field(default=str(journal.PATH), min_length=1)
 
 
 class _Recording(_Section):

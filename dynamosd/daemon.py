@@ -387,6 +387,7 @@ class Daemon:
             "last_reload_successful": self._reload_ok,
             "reloads": self._reloads,
             "reload_error": self._reload_error,
+            "journal": str(self._settings.journal.absolute()),
             "recordings": str(self._settings.recordings),
             "labels": dict(self._settings.labels),
             "policies": self._controller.status(),

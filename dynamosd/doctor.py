@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynamosd import entries
 from dynamosd.errors import DynamosError
 from dynamosd.kmod import ENABLE_HINT, LOAD_HINT, ROOT_HINT, SWITCHED_OFF, Kmod
 
@@ -294,24 +295,16 @@ def _entries(machine: Machine) -> Iterator[Finding]:
     except DynamosError:
         return
     functions = {name for each in kernel.subsystems.values() for name in each.functions}
-    text = machine.text("sys/kernel/tracing/enabled_functions")
+    text = machine.text(entries.PATH)
     if not functions or text is None:
         return
+    found = entries.parse(text)
     others = [
-        line.split()[0]
-        for line in text.splitlines()
-        if line.split(" ", 1)[0] in functions and _is_shared(line)
+        name for name in sorted(functions) if any(entry.is_shared for entry in found.get(name, ()))
     ]
     seen = f"shared: {', '.join(others)}" if others else "ours alone"
     remedy = "end the other tracer or livepatch if gates are refused"
     yield _judge("functions' entries", seen, ok=not others, bad=Verdict.WARN, remedy=remedy)
-
-
-def _is_shared(line: str) -> bool:
-    """Tell whether an entry has other users than our direct call, or its IP is modified."""
-    words = line.split()
-    users = int(words[1].strip("()")) if len(words) > 1 and words[1].startswith("(") else 1
-    return users > 1 or "I" in words
 
 
 CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (

@@ -17,11 +17,18 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynamosd.records import Record, numbered, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
+
+__all__ = ["PATH", "Journal", "Record", "read", "rfc3339"]
+
+PATH = Path("/var/lib/dynamosd/journal.jsonl")
+"""Where it is, if the settings do not say otherwise."""
 
 MAX_BYTES = 8 * 1024 * 1024
 KEEP = 4
@@ -29,8 +36,6 @@ KEEP = 4
 
 _LOCK_TRIES = 50
 _LOCK_PAUSE_SECONDS = 0.001
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -135,8 +140,8 @@ class Journal:
                 return
             for number in range(self.keep - 1, 0, -1):
                 with contextlib.suppress(FileNotFoundError):
-                    _numbered(self.path, number).replace(_numbered(self.path, number + 1))
-            self.path.replace(_numbered(self.path, 1))
+                    numbered(self.path, number).replace(numbered(self.path, number + 1))
+            self.path.replace(numbered(self.path, 1))
 
 
 def _lock(journal: int) -> bool:
@@ -158,30 +163,7 @@ def _is_torn(journal: int) -> bool:
     return size > 0 and os.pread(journal, 1, size - 1) != b"\n"
 
 
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")
-
-
 def rfc3339(wall: float) -> str:
     """Show seconds of the Unix epoch as RFC 3339 does, in UTC, to the millisecond."""
     time = dt.datetime.fromtimestamp(wall, dt.UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def read(path: Path) -> Iterator[Record]:
-    """Give all records, the oldest first, old journals included; torn lines are left out."""
-    old = sorted(
-        (each for each in path.parent.glob(f"{path.name}.*") if each.suffix[1:].isdigit()),
-        key=lambda each: -int(each.suffix[1:]),
-    )
-    for file in (*old, path):
-        with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
-            yield from filter(None, map(_parse, lines))
-
-
-def _parse(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

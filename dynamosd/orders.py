@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynamosd import files
+from dynamosd import files, phrases
 from dynamosd.journal import rfc3339
 from dynamosd.policy.definition import Policy
 
@@ -32,9 +32,7 @@ class Person:
 
     def __str__(self) -> str:
         """Give both, if they differ."""
-        if self.login in {None, self.uid}:
-            return f"uid {self.uid}"
-        return f"uid {self.uid} (login {self.login})"
+        return phrases.person(self.uid, self.login)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +57,7 @@ class Pause:
     @property
     def about(self) -> str:
         """The same in words."""
-        if self.policy:
-            return f"policy {self.policy}"
-        return f"subsystem {self.subsystem}" if self.subsystem else "all policies"
+        return phrases.scope(self.policy, self.subsystem)
 
     def __str__(self) -> str:
         """Say it so that it is the same each time: what changes would fill the journal."""

@@ -123,6 +123,49 @@ examples:
 """
 
 
+HISTORY_HELP = """\
+The journal is that of the daemon that runs; where none runs, the usual one. Old
+journals (FILE.1 and so on) are read too. A record that came again and again is
+one row, which says how often. TIME is UTC, as 2026-01-31T12:00:00Z, or how long
+ago: 2h. With --subsystem there are also the records of its policies, and pauses
+of all policies.
+
+-o json gives JSON Lines, one record a line as the journal has it (the keys are
+in docs/operations.md), so that jq gets them as they come, and -f works too.
+
+examples:
+  dynamosctl history --kind switch lease --since 2h
+  dynamosctl history --subsystem readahead -n 0
+  dynamosctl history -f -o json | jq -c 'select(.result == "refused")'
+"""
+
+
+SHOW_HELP = """\
+Editions with their modules, modes, parameters and counts; functions and their
+gates; the lease; what each policy has decided and why; open advice. Since when
+the active edition is active, and by whom, is in the journal. Without a daemon
+it shows the rest, and says what is not known.
+
+example:
+  dynamosctl show readahead
+"""
+
+
+VERIFY_HELP = """\
+Compares what the daemon wants and what the module says with the kernel itself:
+the active edition, gates at the functions' entries, editions and their modules,
+quarantine, leases, counts of calls in flight, and whether the daemon is well.
+What differs is looked at for three seconds before it is told. The entries of
+functions are for root to see.
+
+Exits with 0 when all agrees, with 1 when something differs, also for a reason
+such as a pause, and with 3 when nothing does but not all could be seen.
+
+example:
+  dynamosctl verify readahead
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Complains in the same form as everything else."""
 
@@ -149,14 +192,17 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_kernel(commands)
+    _add_show(commands)
     _add_check(commands)
     _add_test(commands)
     _add_replay(commands)
     _add_explain(commands)
+    _add_history(commands)
     _add_reload(commands)
     _add_pause(commands)
     _add_advice(commands)
     _add_edition(commands)
+    _add_verify(commands)
     _add_doctor(commands)
     return parser
 
@@ -225,6 +271,22 @@ def _add_kernel(commands: _Commands[_Parser]) -> None:
         help="per-object: what becomes of objects that exist (migrate)",
     )
     _add_runtime_dir(switch)
+
+
+def _add_show(commands: _Commands[_Parser]) -> None:
+    def show(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.show import show_subsystem  # noqa: PLC0415 - see the top
+
+        return show_subsystem(args, kmod)
+
+    parser = _add(commands, "show", "all that is known of one subsystem", show, SHOW_HELP)
+    parser.add_argument("subsystem", metavar="SUBSYSTEM")
+    _add_journal(parser)
+    _add_runtime_dir(parser)
+
+
+def _add_journal(parser: _Parser) -> None:
+    parser.add_argument("--journal", metavar="FILE", type=Path, help="another journal")
 
 
 def _add_check(commands: _Commands[_Parser]) -> None:
@@ -311,6 +373,38 @@ def _add_explain(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "policy", metavar="NAME", nargs="?", help="a policy or a subsystem; otherwise all"
     )
+    _add_runtime_dir(parser)
+
+
+def _add_history(commands: _Commands[_Parser]) -> None:
+    def history(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.history import show_history  # noqa: PLC0415 - see the top
+
+        return show_history(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "what happened and why: the daemon's journal, the newest last"
+    parser = _add(commands, "history", text, history, HISTORY_HELP)
+    parser.add_argument("--subsystem", metavar="NAME", help="only what is about a subsystem")
+    parser.add_argument("--policy", metavar="NAME", help="only what is about a policy")
+    parser.add_argument(
+        "--kind", metavar="KIND", nargs="+", action="extend", help="only these kinds of records"
+    )
+    for name, what in (("--since", "nothing older"), ("--until", "nothing newer")):
+        parser.add_argument(name, metavar="TIME", type=arguments.moment, help=what)
+    parser.add_argument(
+        "-n",
+        dest="count",
+        metavar="COUNT",
+        type=arguments.count,
+        default=50,
+        help="how many of the last ones; 0: all (%(default)s)",
+    )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C"
+    )
+    _add_journal(parser)
     _add_runtime_dir(parser)
 
 
@@ -407,6 +501,18 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     _add_pair(_add(below, "clear", "end an edition's quarantine", edition.clear))
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
+
+
+def _add_verify(commands: _Commands[_Parser]) -> None:
+    def verify(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.verify import show_verification  # noqa: PLC0415 - imports take long
+
+        return show_verification(args, kmod)
+
+    text = "whether the kernel is as the daemon wants it, and what differs"
+    parser = _add(commands, "verify", text, verify, VERIFY_HELP)
+    parser.add_argument("subsystem", metavar="SUBSYSTEM", nargs="?", help="only this one")
+    _add_runtime_dir(parser)
 
 
 def _add_doctor(commands: _Commands[_Parser]) -> None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import re
+import time
 
 from dynamosd.errors import UsageError
 from dynamosd.kmod import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
@@ -61,6 +63,28 @@ def scope(text: str) -> str:
     if match["share"] and not 1 <= int(match["share"]) <= _MAX_SHARE:
         raise argparse.ArgumentTypeError(f'"{text}": N is between 1 and {_MAX_SHARE}')
     return text
+
+
+def moment(text: str) -> float:
+    """Give the Unix time of an RFC 3339 time, or of so long ago, such as ``2h``."""
+    if not text[:4].isdigit() or "-" not in text:
+        return time.time() - duration(text)
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f'"{text}" is neither a time such as 2026-01-31T12:00:00Z nor a duration'
+        raise argparse.ArgumentTypeError(message) from error
+    if at.tzinfo is None:
+        message = f'"{text}" does not say of which zone: 2026-01-31T12:00:00Z is UTC'
+        raise argparse.ArgumentTypeError(message)
+    return at.timestamp()
+
+
+def count(text: str) -> int:
+    """Give a number of things, none included."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of records')
+    return int(text)
 
 
 def assignment(text: str) -> tuple[str, str]:

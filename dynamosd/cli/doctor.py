@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import colour, print_json, print_note
+from dynamosd.cli.findings import Row, print_findings
+from dynamosd.cli.output import print_json
 from dynamosd.doctor import Finding, Machine, Verdict, examine, exit_code
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ def show_doctor(args: argparse.Namespace, kmod: Kmod) -> int:
     if args.output == "json":
         print_json("Examination", exit_code=code, findings=[_json(each) for each in findings])
         return code
-    width = max(len(each.name) for each in findings)
-    for each in findings:
-        verdict = colour(each.verdict.ljust(6), _COLOURS[each.verdict])
-        print(f"{verdict}  {each.name.ljust(width)}  {each.seen}")
-        if each.remedy:
-            print_note(f"-> {each.remedy}", indent=" " * 8)
+    print_findings(
+        [
+            Row(each.verdict, _COLOURS[each.verdict], each.name, each.seen, each.remedy)
+            for each in findings
+        ]
+    )
     return code
 
 

@@ -7,7 +7,8 @@ import dataclasses
 import subprocess
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import lease_of, print_json, print_note, print_table, safety_of
+from dynamosd.cli.output import print_json, print_note, print_table
+from dynamosd.cli.subsystem import details, edition_counts, lease_of
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.model import ORIGINAL, EditionState
@@ -32,26 +33,24 @@ def show_editions(args: argparse.Namespace, kmod: Kmod) -> int:
         return 0
     head = ("SUBSYSTEM", "EDITION", "STATE", "IN FLIGHT", "MODULE")
     rows = [
-        (subsystem.name, edition.name, edition.state, str(_in_flight(*pair)), edition.module)
+        (
+            subsystem.name,
+            edition.name,
+            edition.state,
+            str(edition_counts(*pair).in_flight),
+            edition.module,
+        )
         for pair in pairs
         for subsystem, edition in [pair]
     ]
     print_table(head, rows, right="IN FLIGHT")
     for pair in pairs:
-        if more := _details(pair[1]):
+        if more := details(pair[1]):
             print_note(f"{_name(*pair)}: {more}")
     for subsystem in {subsystem.name: subsystem for subsystem, _ in pairs}.values():
         if lease := lease_of(subsystem):
             print_note(f"{subsystem.name}: {lease}")
     return 0
-
-
-def _details(edition: Edition) -> str:
-    """Give what is wrong with an edition, its modes and parameters; nothing when there are none."""
-    parameters = [f"{name}={value}" for name, value in edition.parameters.items()]
-    found = (("modes", edition.modes), ("parameters", parameters))
-    lists = (f"{what} {', '.join(values)}" for what, values in found if values)
-    return "; ".join(filter(None, (safety_of(edition), *lists)))
 
 
 def load(args: argparse.Namespace, kmod: Kmod) -> int:
@@ -197,7 +196,7 @@ def _refuse_busy(subsystem: Subsystem, edition: Edition) -> None:
         hint = f"switch it away first: dynamosctl switch {subsystem.name} {to}"
         raise Refused(f"{name} is {edition.state}", hint=hint)
     if edition.state is EditionState.DRAINING:
-        count = _in_flight(subsystem, edition)
+        count = edition_counts(subsystem, edition).in_flight
         message = f"{name} is draining: {count} in flight"
         raise Refused(message, hint="wait until they have returned: dynamosctl edition list")
 
@@ -231,20 +230,12 @@ def _name(subsystem: Subsystem, edition: Edition) -> str:
     return f"{subsystem.name}/{edition.name}"
 
 
-def _in_flight(subsystem: Subsystem, edition: Edition) -> int:
-    return sum(
-        function.counts[edition.name].in_flight
-        for function in subsystem.functions.values()
-        if edition.name in function.counts
-    )
-
-
 def _edition_json(subsystem: Subsystem, edition: Edition) -> dict[str, object]:
     return {
         "subsystem": subsystem.name,
         "name": edition.name,
         "state": str(edition.state),
-        "in_flight": _in_flight(subsystem, edition),
+        "in_flight": edition_counts(subsystem, edition).in_flight,
         "module": edition.module,
         "quarantine": edition.quarantine,
         "died": edition.died,

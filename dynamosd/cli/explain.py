@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
-from dynamosd.cli.output import colour, print_json, print_note
+from dynamosd.cli.output import print_json, print_note
+from dynamosd.cli.subsystem import print_policy
 from dynamosd.errors import InvalidInput, Unreachable
 from dynamosd.policy.condition import compile_condition
 from dynamosd.policy.durations import format_duration, format_number
@@ -81,24 +82,9 @@ def _task(rule: Mapping[str, Any]) -> str:
 
 
 def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
-    head = f"policy {policy['name']} ({policy['mode']}), subsystem {policy['subsystem']}"
-    print(colour(head, "bold"))
+    print_policy(policy)
     if "reason" not in policy:
-        print_note("has not been evaluated yet")
         return
-    switched = policy["action"] == "switch" and policy["mode"] == "enforce"
-    current = policy["target"] if switched else policy["current"]
-    phase, target = policy["phase"], policy["target"]
-    print_note(f"{current} is active; the policy is {phase}, and wants {target}")
-    print_note(f"because {policy['reason']}")
-    if policy.get("paused"):
-        print_note(policy["paused"])
-    if policy.get("advice"):
-        print_note(f"that is advice {policy['advice']}: dynamosctl advice accept or mute")
-    if policy["suppressed"]:
-        print_note(f"another edition is not switched to: {policy['suppressed']}")
-    if policy["trouble"]:
-        print_note(f"trouble: {policy['trouble']}")
     last = daemon.get("last_switches", {}).get(policy["subsystem"])
     if last:
         arrow = f"{last['from']} -> {last['to']}"

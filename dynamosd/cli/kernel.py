@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 from dynamosd import __version__, status
 from dynamosd.cli.arguments import switch_options
 from dynamosd.cli.output import (
-    lease_of,
     policies_of,
     print_json,
     print_note,
     print_table,
-    safety_of,
     text_of,
     warn,
+)
+from dynamosd.cli.subsystem import (
+    FUNCTION_HEAD,
+    function_rows,
+    in_flight,
+    lease_of,
+    list_json,
+    notes,
+    safety_notes,
+    status_json,
 )
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import ENABLE_HINT, SWITCHED_OFF
@@ -27,20 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dynamosd.kmod import Kmod
-    from dynamosd.model import Function, KernelState, Subsystem, SwitchResult
+    from dynamosd.model import KernelState, Subsystem, SwitchResult
 
 
 _ORDINARY = frozenset({"active", "inactive"})
 """The phases of a policy that are not worth a line."""
-
-
-def in_flight(subsystem: Subsystem) -> int:
-    """Give how many threads execute any edition of any of a subsystem's functions."""
-    return sum(
-        counts.in_flight
-        for function in subsystem.functions.values()
-        for counts in function.counts.values()
-    )
 
 
 # ------------------------------------------------------------------------------------ status
@@ -56,7 +55,7 @@ def show_status(args: argparse.Namespace, kmod: Kmod) -> int:
             "Status",
             module=_module_json(kernel),
             daemon=daemon and {key: daemon.get(key) for key in ("pid", "version", "started")},
-            subsystems=[_status_json(each, daemon) for each in subsystems],
+            subsystems=[status_json(each, daemon) for each in subsystems],
         )
         return 0
     _print_head(kernel, daemon)
@@ -100,7 +99,7 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
         for policy in policies
     ]
     print_table(head, rows, right="SWITCHES,IN FLIGHT")
-    for note in _notes(subsystem):
+    for note in notes(subsystem):
         print_note(note)
     since = (daemon or {}).get("last_switches", {}).get(subsystem.name)
     if since:
@@ -119,54 +118,6 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
             print_note(f"{policy['name']}: {policy['trouble']}")
 
 
-def _notes(subsystem: Subsystem) -> list[str]:
-    """Say what is unusual about how a subsystem stands."""
-    notes = []
-    if subsystem.partial:
-        scope = f", {subsystem.scope}" if subsystem.scope else ""
-        objects = f"; objects kept in mind: {subsystem.objects}" if subsystem.objects else ""
-        notes.append(f"partial: {subsystem.partial} ({subsystem.mode}{scope}){objects}")
-    if subsystem.held:
-        notes.append(f"callers held: {subsystem.held}")
-    if subsystem.before_gate:
-        notes.append(f"threads inside since before there was a gate: {subsystem.before_gate}")
-    if subsystem.unreliable:
-        notes.append(f"threads whose stacks could not be read: {subsystem.unreliable}")
-    if lease := lease_of(subsystem):
-        notes.append(lease)
-    return [*notes, *_safety_notes(subsystem)]
-
-
-def _safety_notes(subsystem: Subsystem) -> list[str]:
-    """Say which editions are not what they should be."""
-    found = ((edition.name, safety_of(edition)) for edition in subsystem.editions.values())
-    return [f"{name}: {text}" for name, text in found if text]
-
-
-def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[str, object]:
-    return {
-        "name": subsystem.name,
-        "active": subsystem.active,
-        "partial": subsystem.partial,
-        "mode": subsystem.mode,
-        "scope": subsystem.scope,
-        "held": subsystem.held,
-        "objects": subsystem.objects,
-        "before_gate": subsystem.before_gate,
-        "unreliable": subsystem.unreliable,
-        "lease": subsystem.lease,
-        "lease_holder": subsystem.lease_holder,
-        "editions": [
-            {"name": each.name, "quarantine": each.quarantine, "died": each.died}
-            for each in subsystem.editions.values()
-        ],
-        "switches": subsystem.switches,
-        "in_flight": in_flight(subsystem),
-        "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
-        "policies": policies_of(daemon, subsystem.name),
-    }
-
-
 # -------------------------------------------------------------------------------------- list
 
 
@@ -175,72 +126,16 @@ def show_list(args: argparse.Namespace, kmod: Kmod) -> int:
     kernel = kmod.read()
     subsystems = kernel.subsystems.values()
     if args.output == "json":
-        print_json("SubsystemList", subsystems=[_list_json(each) for each in subsystems])
+        print_json("SubsystemList", subsystems=[list_json(each) for each in subsystems])
         return 0
-    rows = [
-        (
-            subsystem.name,
-            function.name,
-            function.backend,
-            edition + _mark(subsystem, edition),
-            str(counts.calls),
-            str(counts.in_flight),
-        )
-        for subsystem in subsystems
-        for function in subsystem.functions.values()
-        for edition, counts in function.counts.items()
-    ]
-    head = ("SUBSYSTEM", "FUNCTION", "GATE", "EDITION", "CALLS", "IN FLIGHT")
+    rows = [(each.name, *row) for each in subsystems for row in function_rows(each)]
+    head = ("SUBSYSTEM", *FUNCTION_HEAD)
     print_table(head, rows, right="CALLS,IN FLIGHT")
     for subsystem in subsystems:
         lease = lease_of(subsystem)
-        for note in [*([lease] if lease else []), *_safety_notes(subsystem)]:
+        for note in [*([lease] if lease else []), *safety_notes(subsystem)]:
             print_note(f"{subsystem.name}: {note}")
     return 0
-
-
-def _mark(subsystem: Subsystem, name: str) -> str:
-    """Mark what calls get now, and what they may not get."""
-    edition = subsystem.editions.get(name)
-    if edition and edition.quarantine:
-        return "!"
-    return {subsystem.active: "*", subsystem.partial: "~"}.get(name, "")
-
-
-def _list_json(subsystem: Subsystem) -> dict[str, object]:
-    return {
-        "name": subsystem.name,
-        "active": subsystem.active,
-        "partial": subsystem.partial,
-        "scope": subsystem.scope,
-        "lease": subsystem.lease,
-        "lease_holder": subsystem.lease_holder,
-        "editions": [
-            {
-                "name": edition.name,
-                "index": edition.index,
-                "state": str(edition.state),
-                "module": edition.module,
-                "quarantine": edition.quarantine,
-                "died": edition.died,
-                "modes": list(edition.modes),
-                "parameters": dict(edition.parameters),
-            }
-            for edition in subsystem.editions.values()
-        ],
-        "functions": [_function_json(each) for each in subsystem.functions.values()],
-    }
-
-
-def _function_json(function: Function) -> dict[str, object]:
-    return {
-        "name": function.name,
-        "backend": function.backend,
-        "editions": [
-            {"name": name, "calls": counts.calls, "in_flight": counts.in_flight}
-            for name, counts in function.counts.items()
-        ],
-    }
 
 
 # ------------------------------------------------------------------------------------ switch

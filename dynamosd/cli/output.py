@@ -14,7 +14,6 @@ from dynamosd.status import API_VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dynamosd.model import Edition, Subsystem
     from dynamosd.policy.problems import Problem
 
 WIDTH = 80
@@ -82,22 +81,6 @@ def warn(text: str) -> None:
 def text_of(value: object) -> str:
     """Show a value that may be missing."""
     return "-" if value in {None, ""} else str(value)
-
-
-def lease_of(subsystem: Subsystem) -> str:
-    """Say how a subsystem's lease stands; "" when there is none."""
-    if subsystem.lease is None:
-        return ""
-    by = f" by pid {subsystem.lease_holder}" if subsystem.lease_holder else ""
-    return f"lease {subsystem.lease}{by}"
-
-
-def safety_of(edition: Edition) -> str:
-    """Say what the module's safety has to say of an edition; "" when all is well."""
-    found = [f"in quarantine ({edition.quarantine})"] if edition.quarantine else []
-    if edition.died:
-        found.append(f"threads died inside: {edition.died}")
-    return "; ".join(found)
 
 
 def policies_of(status: Mapping[str, Any] | None, subsystem: str) -> list[Mapping[str, Any]]:

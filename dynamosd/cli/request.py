@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dynamosd.kmod import Kmod
 
-_SHOWN = frozenset({"open", "accepted"})
+SHOWN = frozenset({"open", "accepted"})
 """The states of advice that one wants to see."""
 
 
@@ -84,7 +84,7 @@ def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
     daemon = status.read(args.runtime_dir)
     if daemon is None:
         raise Unreachable("no daemon is running", hint="start it: dynamosd run")
-    found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in _SHOWN]
+    found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in SHOWN]
     if args.output == "json":
         print_json("AdviceList", updated=daemon["updated"], advice=found)
         return 0
@@ -92,11 +92,12 @@ def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
         print("there is no advice")
         return 0
     for each in found:
-        _print_advice(each)
+        print_advice(each)
     return 0
 
 
-def _print_advice(advice: Mapping[str, Any]) -> None:
+def print_advice(advice: Mapping[str, Any]) -> None:
+    """Print one advice."""
     print_table(
         ("ID", "STATE", "POLICY", "SUBSYSTEM", "FROM", "TO", "RULE"),
         [

@@ -365,6 +365,92 @@ def stands_still(daemon: Daemon, edition: str) -> bool:
     return False
 
 
+def asked(daemon: Daemon, *words: str) -> Done:
+    """Run dynamosctl for that daemon."""
+    return ctl(*words, "--runtime-dir", str(daemon.runtime))
+
+
+def verified(daemon: Daemon) -> dict[str, dict[str, str]]:
+    """Have the kernel compared with what the daemon wants; give what is not ok, by its name."""
+    done = asked(daemon, "verify", "-o", "json")
+    assert done.returncode in {OK, 1, 3}, done.stderr
+    findings = json.loads(done.stdout)["findings"]
+    bad = {each["name"]: each for each in findings if each["verdict"] != "ok"}
+    assert (done.returncode == OK) == (not bad)
+    return bad
+
+
+def test_verify_agrees_with_the_kernel(daemon: Daemon, data: Path) -> None:
+    wait_until(lambda: not verified(daemon), "all agrees")
+    shown = " ".join(asked(daemon, "verify", "readahead").stdout.split())
+    for function in guest.FUNCTIONS:
+        assert f"{function} (direct)" in shown
+    reader = Reader(data, sequential=False)
+    wait_until(lambda: control.active() == "random", "random is active")
+    wait_until(lambda: not verified(daemon), "all agrees again")
+    wait_until(lambda: made_by(daemon)[-1]["to"] == "random", "the journal has the switch")
+    shown = " ".join(asked(daemon, "show", "readahead").stdout.split())
+    told = " ".join(asked(daemon, "history", "--kind", "switch").stdout.split())
+    reader.stop()
+    assert "readahead: random is active" in shown
+    assert "(policy readahead, rule " in shown
+    assert f"lease held by pid {daemon.process.pid}" in shown
+    assert "-> random (policy readahead, rule " in told
+    wait_until(lambda: control.active() == "original", "original when nothing is read")
+
+
+def test_verify_tells_what_was_done_behind_the_daemons_back(daemon: Daemon) -> None:
+    assert asked(daemon, "pause", "--reason", "a test").returncode == OK
+    control.switch("streaming")
+    wait_until(lambda: "edition" in verified(daemon), "the switch by hand is told")
+    differs = verified(daemon)["edition"]
+    assert differs["verdict"] == "differs"
+    assert "streaming is active; policy readahead wants original: all pol" in differs["seen"]
+    assert "dynamosctl resume" in differs["remedy"]
+    assert asked(daemon, "verify").returncode == INVALID
+    assert "(by hand)" in asked(daemon, "show", "readahead").stdout
+    assert asked(daemon, "resume").returncode == OK
+    wait_until(lambda: control.active() == "original", "the policy has its way")
+    wait_until(lambda: not verified(daemon), "all agrees")
+
+
+def test_verify_tells_when_an_edition_or_all_gates_are_gone(daemon: Daemon) -> None:
+    assert asked(daemon, "pause", "--reason", "a test").returncode == OK
+    guest.remove_when_free(guest.RANDOM)
+    found = verified(daemon)
+    assert "random is not loaded; policy readahead may want it" in found["editions"]["seen"]
+    assert "edition load readahead/random" in found["editions"]["remedy"]
+    assert "gates" not in found
+    guest.remove_when_free(guest.STREAMING)
+    found = verified(daemon)
+    # With the last edition the gates go too, and the module says so.
+    assert guest.gated_functions() == []
+    assert "gates" not in found
+    guest.load_all()
+    assert asked(daemon, "resume").returncode == OK
+    wait_until(lambda: not verified(daemon), "all agrees")
+
+
+def test_verify_tells_when_the_daemon_stands_still(daemon: Daemon) -> None:
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: "daemon" in verified(daemon), "it is seen to stand still")
+        assert f"kill -CONT {daemon.process.pid}" in verified(daemon)["daemon"]["remedy"]
+        wait_until(lambda: "lease" in verified(daemon), "its lease is lost")
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not verified(daemon), "all agrees")
+
+
+def test_verify_without_root_says_what_it_cannot_see(daemon: Daemon) -> None:
+    command = ["dynamosctl", "verify", "--runtime-dir", str(daemon.runtime)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, user=NOBODY, group=NOBODY, timeout=guest.PATIENCE
+    )
+    assert "who holds the functions' entries cannot be seen" in " ".join(done.stdout.split())
+    assert "-> only root may do this" in done.stdout
+
+
 def test_who_stands_still_is_missed_and_comes_back(daemon: Daemon, data: Path) -> None:
     reader = Reader(data, sequential=False)
     with control.Follower() as events:

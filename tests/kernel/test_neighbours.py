@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dynamosd import entries
 from tests.kernel import control, guest
 from tests.kernel.guest import CORE, EDITIONS, FUNCTIONS, RANDOM, STREAMING, SUBSYSTEM
 from tests.kernel.neighbours import Program, ebpf, function_tracer, kprobe
@@ -76,6 +77,29 @@ def test_the_function_tracer_sees_each_call(data: Path) -> None:
         hits_are_calls(tracer.hits, ORDER, data)
         assert tracer.functions() == {ORDER}
     assert guest.gated_functions() == list(FUNCTIONS)
+
+
+def gate_at(function: str) -> tuple[bool | None, bool]:
+    """Tell whether the kernel shows our gate at an entry, and whether others use the entry too."""
+    (entry,) = entries.parse(guest.enabled_functions())[function]
+    return entry.has_gate(function), entry.is_shared
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("backend", ["direct", "ftrace"])
+def test_what_the_kernel_says_of_gates_is_understood(backend: str) -> None:
+    guest.insert(CORE)
+    with guest.backend(backend):
+        guest.load_all()
+    assert [gate_at(function) for function in FUNCTIONS] == [(True, False)] * len(FUNCTIONS)
+    with kprobe(ORDER):
+        # Of a gate that redirects it says nothing beside others.
+        assert gate_at(ORDER) == (True if backend == "direct" else None, True)
+    assert gate_at(ORDER) == (True, False)
+    guest.remove(RANDOM)
+    guest.remove(STREAMING)
+    with kprobe(ORDER):
+        assert gate_at(ORDER) == (False, False)
 
 
 @pytest.fixture

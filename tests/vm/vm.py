@@ -258,6 +258,9 @@ class Vm:
             # console that is kept writes to the second port by itself, in a panic too.
             "earlycon=uart8250,io,0x2f8,115200",
             "keep_bootcon",
+            # At boot the kernel gives the emulated timer a moment to tick, and panics if it does
+            # not: on a busy host it may not.
+            "no_timer_check",
             "loglevel=6",
             f"modprobe.blacklist={_UNUSED_DRIVERS}",
             *kernel_build.BOOT.get(settings.kernel, ()),

@@ -41,7 +41,7 @@ class Control:
     def __call__(self, *arguments: str) -> int:
         """Run it; `shown` and `said` are its stdout and stderr."""
         words = list(arguments)
-        if words[0] in {"status", "switch", "reload"}:
+        if words[0] in {"status", "show", "switch", "reload", "verify"}:
             words += ["--runtime-dir", str(self.run_dir)]
         code = main(words, self.module.kmod)
         self.shown, self.said = self._capsys.readouterr()
@@ -747,13 +747,14 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("status", "list", "switch", "check", "edition", "doctor", "version"):
+    for command in ("status", "show", "switch", "history", "verify", "edition", "version"):
         assert command in shown
     assert "6 refused by a safety rule" in shown
 
 
 @pytest.mark.parametrize(
-    "command", ["switch", "edition set", "edition quarantine", "pause", "resume"]
+    "command",
+    ["switch", "show", "verify", "edition set", "edition quarantine", "pause", "resume"],
 )
 def test_help_has_examples_that_fit_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
