@@ -28,10 +28,12 @@ from dynamosd.model import (
     Suppression,
     SwitchOptions,
     SwitchResult,
+    Verdict,
 )
 from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
+from dynamosd.policy.rollout_json import guarded_to_json
 from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
     from dynamosd.orders import Orders, Person
     from dynamosd.policy.definition import Policy
+    from dynamosd.quarantines import Quarantines
     from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
 _PAUSE_FACTOR = 10
 """A switch that failed is not tried again for so many times as long as it took: one that holds
 callers until its deadline must not hold them most of the time."""
+
+_VERDICTS = frozenset({Verdict.PASSED, Verdict.BREACHED})
+"""What a guardrail finds that is worth a record."""
 
 _FAULTS = frozenset({"oops", "warn"})
 """Why the tripwire puts an edition in quarantine; when a person did, that is by hand."""
@@ -81,6 +87,7 @@ class Controller:
     say: Callable[[str], None]
     orders: Orders
     advice: AdviceBook
+    quarantines: Quarantines
     recorder: Recorder | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the host."""
@@ -250,6 +257,7 @@ class Controller:
         running.decision = decision
         self.tally.add_evaluation(decision, wall)
         self._record_decision(decision, policy)
+        self._note_guardrails(policy, decision, wall)
         self.advice.note(policy, decision, wall)
         return Evaluated(policy, situation, before, decision, running.state)
 
@@ -261,11 +269,29 @@ class Controller:
             self._current(subsystem),
             now,
             wall,
-            _quarantined(subsystem),
+            # What the module has found weighs more.
+            self.quarantines.quarantined(subsystem.name, wall) | _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
             self.orders.why_paused(policy),
             labels=self.labels,
         )
+
+    def _note_guardrails(self, policy: Policy, decision: Decision, wall: float) -> None:
+        """Tell of guardrails that have come to a verdict; quarantine what has broken one."""
+        guarded = decision.guarded
+        for name, found in guarded.findings.items() if guarded else ():
+            about = f"{policy.name}/{name}"
+            if found.verdict not in _VERDICTS or guarded is None:
+                continue
+            said = {"policy": policy.name, "subsystem": policy.subsystem, "guardrail": name}
+            said |= {"edition": guarded.edition, "scope": guarded.scope}
+            detail = {"reason": found.reason, "values": dict(found.values)}
+            verdict = str(found.verdict)
+            self.journal.record("guardrail", about, detail, **said, verdict=verdict)
+        if guarded and guarded.breach:
+            self.tally.add_breach(policy.name, guarded.breach)
+        if policy.mode is Mode.ENFORCE:
+            self.quarantines.note(decision, wall)
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
         """Carry a decision out, or say what keeps it from being carried out."""
@@ -547,7 +573,8 @@ def _suppressed(policy: Policy, decision: Decision, situation: Situation) -> str
             if decision.rules[rule.name] is RuleState.QUARANTINED:
                 target = rule.edition
                 break
-        why = situation.quarantined[target]
+        # One that began just now was not there when the policy was evaluated.
+        why = situation.quarantined.get(target, "")
     return f"{policy.subsystem} should be {target}: {why}" if why else ""
 
 
@@ -598,6 +625,7 @@ def _status(running: _Running) -> dict[str, Any]:
             "readings": dict(decision.readings),
             "definition": _definition(running, decision),
             "learned": asdict(decision.learned) if decision.learned else None,
+            "guarded": guarded_to_json(decision.guarded) if decision.guarded else None,
         }
     return status
 
@@ -629,5 +657,15 @@ def _definition(running: _Running, decision: Decision) -> dict[str, Any]:
                 "hours": len(rule.hours),
             }
             for rule in policy.rules
+        ],
+        "guardrails": [
+            {
+                "name": each.name,
+                "window_seconds": each.window_seconds,
+                "confidence": each.confidence,
+                "staleness_seconds": each.staleness_seconds,
+                "quarantine_seconds": each.quarantine_seconds,
+            }
+            for each in policy.guardrails
         ],
     }

@@ -24,15 +24,24 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from dynamosd import __version__
 from dynamosd.hostsignals import CPU_BUSY, MEMORY_AVAILABLE, PRESSURE, SOURCE
-from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
+from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState, Verdict
 from dynamosd.policy.definition import Mode
 from dynamosd.signals import SIGNAL_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dynamosd.model import Decision, KernelState, ProbeCost, Sample, Signals, SwitchResult
+    from dynamosd.model import (
+        Breach,
+        Decision,
+        KernelState,
+        ProbeCost,
+        Sample,
+        Signals,
+        SwitchResult,
+    )
     from dynamosd.orders import Pause
+    from dynamosd.policy.backoff import Sentence
     from dynamosd.policy.definition import Policy
     from dynamosd.sources.poll import Found
 
@@ -279,6 +288,26 @@ DEFINITIONS = (
         "Trials of editions that have begun.",
     ),
     Definition(
+        "dynamos_guardrail_verdict",
+        "gauge",
+        ("policy", "guardrail", "edition", "verdict"),
+        "What a guardrail says of the edition in use: 1 for one of watching, passed, breached, "
+        "idle, no_data, untrusted; absent while the baseline is in use.",
+    ),
+    Definition(
+        "dynamos_guardrail_breaches_total",
+        "counter",
+        ("policy", "guardrail", "edition"),
+        "Times an edition has broken a guardrail; in modes observe and advise, evaluations that "
+        "found it so.",
+    ),
+    Definition(
+        "dynamos_edition_quarantine_end_timestamp_seconds",
+        "gauge",
+        ("subsystem", "edition"),
+        "When the quarantine for a broken guardrail is over, Unix time; absent without one.",
+    ),
+    Definition(
         "dynamos_policy_paused",
         "gauge",
         ("policy",),
@@ -362,6 +391,12 @@ DEFINITIONS = (
         "counter",
         (),
         "Times pauses and muted advice could not be kept, or read.",
+    ),
+    Definition(
+        "dynamos_quarantines_errors_total",
+        "counter",
+        (),
+        "Times quarantines for broken guardrails could not be kept, or read.",
     ),
     Definition(
         "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
@@ -617,6 +652,24 @@ def objective_values(decisions: Mapping[str, Decision]) -> Values:
     }
 
 
+def guardrail_values(decisions: Mapping[str, Decision]) -> Values:
+    """Give what the policies' guardrails say, by their last decisions."""
+    verdicts: dict[Labels, float] = {}
+    for policy, decision in decisions.items():
+        guarded = decision.guarded
+        for name, found in guarded.findings.items() if guarded else ():
+            edition = guarded.edition if guarded else ""
+            for verdict in Verdict:
+                verdicts[policy, name, edition, str(verdict)] = float(verdict is found.verdict)
+    return {"dynamos_guardrail_verdict": verdicts}
+
+
+def quarantine_values(lasting: Iterable[tuple[str, Sentence]]) -> Values:
+    """Give when the daemon's own quarantines end."""
+    ends: dict[Labels, float] = {(name, each.edition): each.until for name, each in lasting}
+    return {"dynamos_edition_quarantine_end_timestamp_seconds": ends}
+
+
 def probe_values(probe: str, cost: ProbeCost, dropped: int, mismatches: int) -> Values:
     """Give what a probe that is attached costs, and how well it sees."""
     by_name = {
@@ -641,6 +694,7 @@ class Tally:
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
     suppressed: Counter[Labels] = field(default_factory=Counter)
     lease_errors: Counter[Labels] = field(default_factory=Counter)
+    breaches: Counter[Labels] = field(default_factory=Counter)
 
     def add_switch(self, result: SwitchResult, wall: float) -> None:
         """Count a switch that was tried, or seen; ``wall`` is when, in Unix time."""
@@ -665,6 +719,10 @@ class Tally:
         """Count a lease that could not be had or kept."""
         self.lease_errors[(subsystem,)] += 1
 
+    def add_breach(self, policy: str, breach: Breach) -> None:
+        """Count a guardrail that was broken."""
+        self.breaches[policy, breach.guardrail, breach.edition] += 1
+
     def values(self) -> Values:
         """Give all counts so far."""
         return {
@@ -674,6 +732,7 @@ class Tally:
             "dynamos_switches_suppressed_total": {**self.suppressed},
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
             "dynamos_lease_renewal_errors_total": {**self.lease_errors},
+            "dynamos_guardrail_breaches_total": {**self.breaches},
         }
 
 

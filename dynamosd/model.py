@@ -310,6 +310,57 @@ class Learned:
     editions: Mapping[str, KnownEdition]
 
 
+class Verdict(enum.StrEnum):
+    """What a guardrail has come to; the last three are those while it cannot tell."""
+
+    WATCHING = "watching"
+    PASSED = "passed"
+    BREACHED = "breached"
+    IDLE = "idle"
+    NO_DATA = "no_data"
+    UNTRUSTED = "untrusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a guardrail has found of the edition in use.
+
+    It was broken in ``bad`` windows and not in ``good`` ones since it last came to a verdict; one
+    is reached when one of them is ``needed`` more than the other. ``values`` are those it read.
+    """
+
+    verdict: Verdict
+    bad: int
+    good: int
+    needed: int
+    reason: str
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """An edition has broken a guardrail; the first quarantine for that is so long."""
+
+    edition: str
+    guardrail: str
+    reason: str
+    quarantine_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What a policy's guardrails say of the edition that is guarded, in use for ``seconds``.
+
+    ``scope`` is which calls it gets, "" if it gets all.
+    """
+
+    edition: str
+    scope: str
+    seconds: float
+    findings: Mapping[str, Finding]
+    breach: Breach | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One evaluation's outcome and its reason; every one is recorded (unchanged ones folded).
@@ -318,7 +369,8 @@ class Decision:
     ``rule`` is "" when no rule is active and the baseline is wanted. ``suppressed`` is why another
     edition than the current one is not switched to, if one is asked for; in mode advise together
     with the action to switch. ``readings`` has the values of all that the policy reads.
-    ``learned`` is None when the policy has no objective, or while a rule is in force.
+    ``learned`` is None when the policy has no objective, or while a rule is in force; ``guarded``
+    while no edition but the baseline is in use, or the policy has no guardrails.
     """
 
     time: float
@@ -335,6 +387,7 @@ class Decision:
     suppressed: Suppression | None = None
     readings: Mapping[str, float | None] = field(default_factory=dict)
     learned: Learned | None = None
+    guarded: Guarded | None = None
 
 
 PARTIAL_MODES = frozenset({"scoped", "per-object"})

@@ -28,6 +28,7 @@ from dynamosd.policy.evaluate import Asked, PolicyState, Progress, Situation
 from dynamosd.policy.expression import Input
 from dynamosd.policy.objective import Evidence, Learning
 from dynamosd.policy.readings import Average
+from dynamosd.policy.rollout_json import guarded_to_json, watch_from_json, watch_to_json
 
 FORMAT = "dynamos-recording"
 VERSION = 2
@@ -45,6 +46,9 @@ RETRY_SECONDS = 60.0
 _LEVEL = 3
 _CHUNK_BYTES = 256
 """What is read at a time: of a chunk that has noise in it nothing can be used."""
+
+_SOMETIMES = ("guarded",)
+"""The parts of a decision that not every one has."""
 
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -220,7 +224,7 @@ def _decided(situation: Situation, decision: Decision) -> Json:
 
 def decision_to_json(decision: Decision) -> Json:
     """Give what a decision came to."""
-    return {
+    said: Json = {
         "action": str(decision.action),
         "target": decision.target,
         "rule": decision.rule,
@@ -229,6 +233,9 @@ def decision_to_json(decision: Decision) -> Json:
         "rules": {rule: str(state) for rule, state in decision.rules.items()},
         "reason": decision.reason,
     }
+    if decision.guarded is not None:
+        said["guarded"] = guarded_to_json(decision.guarded)
+    return said
 
 
 # -------------------------------------------------------------------------------------- state
@@ -243,6 +250,7 @@ def state_to_json(state: PolicyState) -> Json:
         "asked": None if state.asked is None else list(state.asked),
         "frozen_until": state.frozen_until,
         "learning": None if state.learning is None else asdict(state.learning),
+        "watch": None if state.watch is None else watch_to_json(state.watch),
     }
 
 
@@ -261,6 +269,7 @@ def state_from_json(data: Json) -> PolicyState:
         asked=None if data["asked"] is None else Asked(*data["asked"]),
         frozen_until=data["frozen_until"],
         learning=_learning_from_json(data.get("learning")),
+        watch=watch_from_json(data.get("watch")),
     )
 
 
@@ -427,7 +436,10 @@ def _entry(entry: Json) -> Entry:
         current=entry["current"],
         quarantined=entry.get("quarantined", {}),
         paused=entry.get("paused", ""),
-        decided={key: entry[key] for key in decided},
+        decided={
+            **{key: entry[key] for key in decided},
+            **{key: entry[key] for key in _SOMETIMES if key in entry},
+        },
         subsystem=entry.get("subsystem", ""),
         digest=entry.get("digest", ""),
         state=state_from_json(entry["state"]) if "state" in entry else None,

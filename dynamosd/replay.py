@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dynamosd.clock import Ticker
 from dynamosd.model import Action, Decision
+from dynamosd.policy.backoff import Backoff
 from dynamosd.policy.definition import Mode, Policy
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
 from dynamosd.recording import Tick, decision_to_json
@@ -192,7 +193,7 @@ def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replay
     policy = replace(policy, mode=Mode.ENFORCE)
     replayed = Replayed(policy, keep)
     subsystems: dict[str, str] = {}
-    state, current, last = PolicyState(), policy.baseline, None
+    state, current, last, backoff = PolicyState(), policy.baseline, None, Backoff()
     ticker = Ticker(policy.interval_seconds, 0.0)
     for tick in ticks:
         subsystems |= {each.policy: each.subsystem for each in tick.entries.values() if each.state}
@@ -208,9 +209,10 @@ def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replay
         if not ticker.is_due(tick.now):
             continue
         ticker.arrive(tick.now)
-        quarantined = entry.quarantined if entry else {}
+        quarantined = {**(entry.quarantined if entry else {}), **backoff.quarantined(tick.wall)}
         situation = Situation(current, tick.now, tick.wall, quarantined, labels=tick.labels)
         decision, state = evaluate(policy, tick.signals, state, situation)
+        backoff.take(decision, tick.wall)
         replayed.add(tick, decision)
         if decision.action is Action.SWITCH:
             current = decision.target

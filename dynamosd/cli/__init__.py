@@ -57,6 +57,15 @@ example:
   dynamosctl edition clear readahead streaming
 """
 
+CLEAR_HELP = """\
+Ends the kernel module's quarantine, after a fault or by hand, and the daemon's,
+after a breach of a policy's guardrail (docs/policy.md), if a daemon is running.
+A breach still counts: the next quarantine is twice as long.
+
+example:
+  dynamosctl edition clear readahead streaming
+"""
+
 SET_HELP = """\
 example:
   dynamosctl edition set readahead streaming window=64
@@ -404,7 +413,10 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     tune.add_argument("assignment", metavar="NAME=VALUE", type=arguments.assignment)
     text = "keep an edition from being switched to"
     _add_pair(_add(below, "quarantine", text, edition.quarantine, QUARANTINE_HELP))
-    _add_pair(_add(below, "clear", "end an edition's quarantine", edition.clear))
+    clear = _add(below, "clear", "end an edition's quarantine", edition.clear, CLEAR_HELP)
+    _add_pair(clear)
+    _add_timeout(clear)
+    _add_runtime_dir(clear)
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
 

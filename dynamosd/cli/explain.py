@@ -105,6 +105,8 @@ def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
         print_note(f"last switch: {arrow} at {last['time']} ({last['trigger']})")
     if policy.get("learned"):
         _print_learned(policy["learned"])
+    if policy.get("guarded"):
+        _print_guarded(policy["guarded"])
     for rule in policy["definition"]["rules"]:
         _print_rule(rule, policy["readings"])
 
@@ -122,6 +124,15 @@ def _print_learned(learned: Mapping[str, Any]) -> None:
         unsure = "unknown" if margin is None else format_number(margin)
         mean = format_number(known["mean"])
         print_note(f"{edition}: {mean} ± {unsure}, {known['samples']} samples", indent="      ")
+
+
+def _print_guarded(guarded: Mapping[str, Any]) -> None:
+    """Show what the guardrails say of the edition in use."""
+    used = format_duration(guarded["seconds"])
+    scope = f" ({guarded['scope']})" if guarded["scope"] else ""
+    print(f"  guardrails: {guarded['edition']}{scope}, in use for {used}")
+    for name, found in guarded["guardrails"].items():
+        print_note(f"{name}: {found['verdict']}; {found['reason']}", indent="    ")
 
 
 def _print_rule(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> None:
@@ -157,7 +168,7 @@ def _values(comparison: Comparison) -> str:
 def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, object]:
     keys = ("name", "file", "subsystem", "mode", "trouble", "phase", "suppressed", "current")
     shown: dict[str, object] = {key: policy.get(key) for key in keys}
-    more = ("action", "target", "rule", "reason", "learned", "paused", "advice")
+    more = ("action", "target", "rule", "reason", "learned", "guarded", "paused", "advice")
     shown |= {key: policy.get(key) for key in more}
     shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
     # A policy that has not been evaluated yet has neither.

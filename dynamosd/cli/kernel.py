@@ -14,6 +14,7 @@ from dynamosd.cli.output import (
     print_json,
     print_note,
     print_table,
+    quarantines_of,
     safety_of,
     text_of,
     warn,
@@ -102,6 +103,9 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
     print_table(head, rows, right="SWITCHES,IN FLIGHT")
     for note in _notes(subsystem):
         print_note(note)
+    for each in quarantines_of(daemon, subsystem.name):
+        why = f"guardrail {each['guardrail']} of policy {each['policy']}: {each['reason']}"
+        print_note(f"{each['edition']}: in quarantine until {each['until']} ({why})")
     since = (daemon or {}).get("last_switches", {}).get(subsystem.name)
     if since:
         what = "partial" if since.get("to", "") == subsystem.partial else "active"
@@ -164,6 +168,7 @@ def _status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict
         "in_flight": in_flight(subsystem),
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
         "policies": policies_of(daemon, subsystem.name),
+        "quarantines": quarantines_of(daemon, subsystem.name),
     }
 
 

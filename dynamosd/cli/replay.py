@@ -173,10 +173,11 @@ def _print_apart(apart: Sequence[Apart], made: Replayed, other: Replayed) -> Non
 
 
 def _describe_difference(difference: Difference) -> str:
+    recorded, replayed = difference.recorded, difference.replayed
     changed = [
-        f"{key} {difference.recorded[key]!r} became {value!r}"
-        for key, value in difference.replayed.items()
-        if difference.recorded[key] != value
+        f"{key} {recorded.get(key)!r} became {replayed.get(key)!r}"
+        for key in dict.fromkeys((*recorded, *replayed))
+        if recorded.get(key) != replayed.get(key)
     ]
     return f"{rfc3339(difference.wall)}: not what the daemon decided: {', '.join(changed)}"
 

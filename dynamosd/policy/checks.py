@@ -17,6 +17,7 @@ from dynamosd.policy.condition import (
     Condition,
     ConditionError,
     Fault,
+    Sides,
     compile_condition,
     compile_number,
 )
@@ -37,7 +38,9 @@ _SWITCH_MODE: Path = ("spec", "switch", "mode")
 _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
 _LIMITS: Path = ("spec", "limits")
 _OBJECTIVE: Path = ("spec", "objective")
+_GUARDRAILS: Path = ("spec", "guardrails")
 _CONDITIONS = ("when", "until")
+_OF_GUARDRAIL = ("breach", "activity")
 
 
 @dataclass(slots=True)
@@ -59,7 +62,9 @@ class Checker:
             for key in _CONDITIONS:
                 self._compile((*path, key))
         self._check_objective()
-        self._check_rule_names()
+        self._check_guardrails()
+        self._check_names(self._rules(), "rule", "duplicate-rule")
+        self._check_names(self._guardrails(), "guardrail", "duplicate-guardrail")
         self._check_hysteresis()
         self._check_useless_rules()
         self._check_timeout()
@@ -71,15 +76,21 @@ class Checker:
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
-        rules = _value(self.document.data, _RULES)
-        return [(*_RULES, index) for index in range(len(rules) if isinstance(rules, list) else 0)]
+        return self._items(_RULES)
 
-    def _compile(self, path: Path) -> None:
+    def _guardrails(self) -> list[Path]:
+        return self._items(_GUARDRAILS)
+
+    def _items(self, path: Path) -> list[Path]:
+        found = _value(self.document.data, path)
+        return [(*path, index) for index in range(len(found) if isinstance(found, list) else 0)]
+
+    def _compile(self, path: Path, sides: Sides | None = None) -> None:
         text = _text(self.document, path)
         if not text:
             return
         try:
-            condition = compile_condition(text)
+            condition = compile_condition(text, sides)
         except ConditionError as error:
             for fault in error.faults:
                 self._report_fault(path, fault)
@@ -106,16 +117,16 @@ class Checker:
             return Place(start.line, start.column + column - 1), ""
         return self.document.place_of(path), f", at {line}:{column} of this text"
 
-    def _check_rule_names(self) -> None:
+    def _check_names(self, paths: Iterable[Path], what: str, code: str) -> None:
         seen: dict[str, int] = {}
-        for path in self._rules():
+        for path in paths:
             name = _text(self.document, (*path, "name"))
             if name is None:
                 continue
             place = self.document.place_of((*path, "name"))
             if name in seen:
-                message = f'rule "{name}" is already in line {seen[name]}'
-                self._add(place, Severity.ERROR, message, "duplicate-rule")
+                message = f'{what} "{name}" is already in line {seen[name]}'
+                self._add(place, Severity.ERROR, message, code)
             seen.setdefault(name, place.line)
 
     def _check_hysteresis(self) -> None:
@@ -167,6 +178,13 @@ class Checker:
         for key in ("activity", "retryOn"):
             self._compile((*_OBJECTIVE, key))
         self._check_trials()
+
+    def _check_guardrails(self) -> None:
+        """Check guardrails with no edition: which one it is changes nothing about what is right."""
+        baseline = _text(self.document, _BASELINE) or ORIGINAL
+        for path in self._guardrails():
+            for key in _OF_GUARDRAIL:
+                self._compile((*path, key), Sides("", baseline))
 
     def _compile_number(self, path: Path) -> None:
         text = _text(self.document, path)

@@ -20,10 +20,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dynamosd.hostsignals import of_situation
-from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
+from dynamosd.model import Action, Decision, Guarded, PolicyPhase, RuleState, Signals, Suppression
+from dynamosd.policy.backoff import why_breached
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
 from dynamosd.policy.durations import format_duration, format_number
+from dynamosd.policy.guardrails import Post, Watch, look
 from dynamosd.policy.objective import Learning, Place, Wish, prefer, rest
 from dynamosd.policy.readings import Averages, Lack, Readings, take
 
@@ -57,7 +59,7 @@ class PolicyState:
 
     ``rules``: where its rules stand, by name; one that is missing is inactive. ``switches``: when
     the switches were made that its limits still count. ``frozen_until``: until then it makes none.
-    ``learning``: what its objective has found out.
+    ``learning``: what its objective has found out. ``watch``: how its guardrails' tests stand.
     """
 
     rules: Mapping[str, Progress] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class PolicyState:
     asked: Asked | None = None
     frozen_until: float | None = None
     learning: Learning | None = None
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ def carry_over(
     Rules that have not changed stay where they are, with the time that they have been there, and
     so do averages that are still used. The others begin as with `adopt`, if no rule is in force.
     Switches count on, and what is frozen stays so, unless the limits have changed. What an
-    objective has found out stays known while it is the same, with the same baseline.
+    objective has found out stays known while it is the same, with the same baseline; and so does
+    what guardrails have.
     """
     if old.subsystem != new.subsystem:
         return adopt(new, current, now)
@@ -159,9 +163,11 @@ def carry_over(
     if learning is None and not any(each.state in _IN_FORCE for each in kept.values()):
         kept = {**adopt(new, current, now).rules, **kept}
     averages = {read: each for read, each in state.averages.items() if read in new.inputs}
+    same = (old.guardrails, old.baseline) == (new.guardrails, new.baseline)
+    watch = state.watch if same else None
     if old.limits != new.limits:
-        return PolicyState(kept, averages, learning=learning)
-    return replace(state, rules=kept, averages=averages, learning=learning)
+        return PolicyState(kept, averages, learning=learning, watch=watch)
+    return replace(state, rules=kept, averages=averages, learning=learning, watch=watch)
 
 
 def evaluate(
@@ -182,6 +188,10 @@ def evaluate(
     now, current = situation.now, situation.current
     seen = _complete(policy, signals, situation)
     readings, averages = take(policy.names, seen, state.averages, now)
+    watch, guarded = state.watch, None
+    if policy.guardrails:
+        watch, guarded = look(policy.guardrails, readings, watch, _post(policy, situation))
+        situation = _after(guarded, policy, situation)
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     limiter = _Limiter.of(policy.limits, state, situation)
@@ -209,6 +219,7 @@ def evaluate(
         suppressed=suppressed,
         readings=readings.values,
         learned=wish.learned if wish else None,
+        guarded=guarded,
     )
     return decision, PolicyState(
         rules={each.rule.name: each.progress for each in steps},
@@ -217,7 +228,20 @@ def evaluate(
         asked=Asked(target, now) if switches else None,
         frozen_until=limiter.frozen_until,
         learning=learning,
+        watch=watch,
     )
+
+
+def _post(policy: Policy, situation: Situation) -> Post:
+    return Post(situation.current, "", policy.baseline, situation.now, situation.quarantined)
+
+
+def _after(guarded: Guarded | None, policy: Policy, situation: Situation) -> Situation:
+    """Return the situation with the edition in quarantine that has just broken a guardrail."""
+    if guarded is None or guarded.breach is None or policy.mode is not Mode.ENFORCE:
+        return situation
+    why = why_breached(guarded.breach)
+    return replace(situation, quarantined={**situation.quarantined, guarded.breach.edition: why})
 
 
 def _place(policy: Policy, situation: Situation, limiter: _Limiter) -> Place:

@@ -41,6 +41,7 @@ _WRONG_VALUES: Mapping[str, str] = {
     "signal": "bad-signal",
     "suppressed": "bad-value",
     "minDifference": "bad-value",
+    "confidence": "bad-value",
     "url": "bad-url",
     "prometheus": "bad-value",
 }

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dynamosd.model import Action, Decision, Signals
+from dynamosd.policy.backoff import Backoff
 from dynamosd.policy.definition import Mode, Policy
 from dynamosd.policy.evaluate import Situation, adopt, evaluate
 
@@ -31,7 +32,7 @@ def simulate(
     """Yield the decision of each moment; ``active`` is the edition at first, or the baseline."""
     enforced = replace(policy, mode=Mode.ENFORCE)
     current = policy.baseline if active is None else active
-    state = None
+    state, backoff = None, Backoff()
     for moment in moments:
         now = moment.signals.time
         if state is None:
@@ -40,11 +41,12 @@ def simulate(
             current,
             now,
             moment.wall,
-            moment.quarantined,
+            {**moment.quarantined, **backoff.quarantined(moment.wall)},
             suspended=moment.suspended,
             labels=moment.labels,
         )
         decision, state = evaluate(enforced, moment.signals, state, situation)
+        backoff.take(decision, moment.wall)
         if decision.action is Action.SWITCH:
             current = decision.target
         yield decision

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from dynamosd.model import PolicyPhase, RuleState, Suppression
+from dynamosd.model import PolicyPhase, RuleState, Suppression, Verdict
 from dynamosd.policy.load import parse_policy
 from dynamosd.policy.schema import (
     DuringSpec,
+    GuardrailSpec,
     LimitsSpec,
     MaxSwitchesSpec,
     Metadata,
@@ -59,11 +60,12 @@ def test_every_key_has_its_line() -> None:
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
     sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "spec.objective", "samples"}
     sections |= {"spec.sources", "spec.sources.prometheus"}
-    times = {field.alias or "" for field in DuringSpec.model_fields.values()}
-    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
+    for model in (DuringSpec, GuardrailSpec):
+        keys |= {field.alias or "" for field in model.model_fields.values()}
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections
 
 
-@pytest.mark.parametrize("words", [PolicyPhase, RuleState, Suppression])
+@pytest.mark.parametrize("words", [PolicyPhase, RuleState, Suppression, Verdict])
 def test_every_word_of_a_decision_is_explained(words: type[StrEnum]) -> None:
     assert {
         word for word in words if f"`{word}`" not in PAGE and f"| {word} |" not in PAGE
