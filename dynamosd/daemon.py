@@ -32,6 +32,7 @@ from dynamosd.metrics import (
     Tally,
     Values,
     advice_values,
+    canary_values,
     guardrail_values,
     kernel_values,
     latency_histograms,
@@ -363,6 +364,7 @@ class Daemon:
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
         values |= objective_values(controller.decisions)
+        values |= canary_values(controller.policies, controller.decisions)
         values |= guardrail_values(controller.decisions)
         values |= quarantine_values(self._quarantines.lasting(self._clock.wall()))
         values |= lease_values(self._leases.held)

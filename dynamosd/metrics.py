@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Decision,
         KernelState,
         ProbeCost,
+        Rolling,
         Sample,
         Signals,
         SwitchResult,
@@ -254,8 +255,8 @@ DEFINITIONS = (
         "dynamos_policy_phase",
         "gauge",
         ("policy", "phase"),
-        "1 for the phase that the policy is in: paused, frozen, cooldown, quarantined, untrusted, "
-        "no_data, trial, active, pending, inactive.",
+        "1 for the phase that the policy is in: paused, canary, frozen, cooldown, quarantined, "
+        "untrusted, no_data, trial, active, pending, inactive.",
     ),
     Definition(
         "dynamos_objective_mean",
@@ -302,6 +303,20 @@ DEFINITIONS = (
         "found it so.",
     ),
     Definition(
+        "dynamos_canary_step",
+        "gauge",
+        ("policy",),
+        "At which step the policy's canary is, from 1; 0 while none goes on, absent if it has no "
+        "steps.",
+    ),
+    Definition(
+        "dynamos_canary_events_total",
+        "counter",
+        ("policy", "edition", "event"),
+        "What has become of canaries; event: started, stepped, completed, rolled_back, given_up, "
+        "ended.",
+    ),
+    Definition(
         "dynamos_edition_quarantine_end_timestamp_seconds",
         "gauge",
         ("subsystem", "edition"),
@@ -330,8 +345,8 @@ DEFINITIONS = (
         "counter",
         ("policy", "reason"),
         "Evaluations that did not switch though something asked for it; reason: observe, advise, "
-        "paused, frozen, max_switches, cooldown, quarantined, keep_for, for, samples, during, "
-        "untrusted, no_data.",
+        "paused, frozen, max_switches, cooldown, quarantined, canary, keep_for, for, samples, "
+        "during, untrusted, no_data.",
     ),
     Definition(
         "dynamos_policy_evaluations_total", "counter", ("policy",), "Evaluations of the policy."
@@ -652,6 +667,16 @@ def objective_values(decisions: Mapping[str, Decision]) -> Values:
     }
 
 
+def canary_values(policies: Iterable[Policy], decisions: Mapping[str, Decision]) -> Values:
+    """Give at which step the policies' canaries are, by their last decisions."""
+    steps: dict[Labels, float] = {}
+    for policy in policies:
+        decision = decisions.get(policy.name)
+        if policy.canary is not None and decision is not None:
+            steps[policy.name,] = decision.rolling.step if decision.rolling else 0.0
+    return {"dynamos_canary_step": steps}
+
+
 def guardrail_values(decisions: Mapping[str, Decision]) -> Values:
     """Give what the policies' guardrails say, by their last decisions."""
     verdicts: dict[Labels, float] = {}
@@ -695,6 +720,7 @@ class Tally:
     suppressed: Counter[Labels] = field(default_factory=Counter)
     lease_errors: Counter[Labels] = field(default_factory=Counter)
     breaches: Counter[Labels] = field(default_factory=Counter)
+    canaries: Counter[Labels] = field(default_factory=Counter)
 
     def add_switch(self, result: SwitchResult, wall: float) -> None:
         """Count a switch that was tried, or seen; ``wall`` is when, in Unix time."""
@@ -723,6 +749,10 @@ class Tally:
         """Count a guardrail that was broken."""
         self.breaches[policy, breach.guardrail, breach.edition] += 1
 
+    def add_canary(self, policy: str, rolling: Rolling) -> None:
+        """Count what has become of a canary."""
+        self.canaries[policy, rolling.edition, str(rolling.event)] += 1
+
     def values(self) -> Values:
         """Give all counts so far."""
         return {
@@ -733,6 +763,7 @@ class Tally:
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
             "dynamos_lease_renewal_errors_total": {**self.lease_errors},
             "dynamos_guardrail_breaches_total": {**self.breaches},
+            "dynamos_canary_events_total": {**self.canaries},
         }
 
 

@@ -22,13 +22,19 @@ from typing import Any, BinaryIO, NamedTuple
 from backports import zstd
 
 from dynamosd.errors import InvalidInput
-from dynamosd.model import Decision, RuleState, Signal, Signals
+from dynamosd.model import Decision, Part, RuleState, Signal, Signals
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.evaluate import Asked, PolicyState, Progress, Situation
 from dynamosd.policy.expression import Input
 from dynamosd.policy.objective import Evidence, Learning
 from dynamosd.policy.readings import Average
-from dynamosd.policy.rollout_json import guarded_to_json, watch_from_json, watch_to_json
+from dynamosd.policy.rollout_json import (
+    guarded_to_json,
+    rolling_to_json,
+    rollout_from_json,
+    watch_from_json,
+    watch_to_json,
+)
 
 FORMAT = "dynamos-recording"
 VERSION = 2
@@ -47,7 +53,7 @@ _LEVEL = 3
 _CHUNK_BYTES = 256
 """What is read at a time: of a chunk that has noise in it nothing can be used."""
 
-_SOMETIMES = ("guarded",)
+_SOMETIMES = ("guarded", "scope", "rolling")
 """The parts of a decision that not every one has."""
 
 _MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -217,6 +223,8 @@ def _decided(situation: Situation, decision: Decision) -> Json:
         entry["quarantined"] = dict(situation.quarantined)
     if situation.paused:
         entry["paused"] = situation.paused
+    if situation.part:
+        entry["part"] = [situation.part.edition, situation.part.scope]
     if situation.suspended:
         entry["suspended"] = situation.suspended
     return {**entry, **decision_to_json(decision)}
@@ -235,6 +243,10 @@ def decision_to_json(decision: Decision) -> Json:
     }
     if decision.guarded is not None:
         said["guarded"] = guarded_to_json(decision.guarded)
+    if decision.scope:
+        said["scope"] = decision.scope
+    if decision.rolling is not None:
+        said["rolling"] = rolling_to_json(decision.rolling)
     return said
 
 
@@ -251,6 +263,7 @@ def state_to_json(state: PolicyState) -> Json:
         "frozen_until": state.frozen_until,
         "learning": None if state.learning is None else asdict(state.learning),
         "watch": None if state.watch is None else watch_to_json(state.watch),
+        "rollout": None if state.rollout is None else asdict(state.rollout),
     }
 
 
@@ -270,6 +283,7 @@ def state_from_json(data: Json) -> PolicyState:
         frozen_until=data["frozen_until"],
         learning=_learning_from_json(data.get("learning")),
         watch=watch_from_json(data.get("watch")),
+        rollout=rollout_from_json(data.get("rollout")),
     )
 
 
@@ -297,6 +311,7 @@ class Entry:
     digest: str = ""
     state: PolicyState | None = None
     suspended: str = ""
+    part: Part | None = None
 
     def situation(self, tick: Tick) -> Situation:
         """Give what the policy found at a tick, which has this entry."""
@@ -308,6 +323,7 @@ class Entry:
             self.paused,
             self.suspended,
             labels=tick.labels,
+            part=self.part,
         )
 
 
@@ -444,4 +460,5 @@ def _entry(entry: Json) -> Entry:
         digest=entry.get("digest", ""),
         state=state_from_json(entry["state"]) if "state" in entry else None,
         suspended=entry.get("suspended", ""),
+        part=Part(*map(str, entry["part"])) if "part" in entry else None,
     )

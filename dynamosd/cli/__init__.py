@@ -209,6 +209,7 @@ def _add_runtime_dir(parser: _Parser) -> None:
 
 def _add_kernel(commands: _Commands[_Parser]) -> None:
     from dynamosd.cli import arguments, kernel  # noqa: PLC0415 - see the top
+    from dynamosd.policy import scopes  # noqa: PLC0415 - see the top
 
     _add_runtime_dir(_add(commands, "status", "what is active, and why", kernel.show_status))
     _add(commands, "list", "subsystems, functions, editions, counters", kernel.show_list)
@@ -226,7 +227,7 @@ def _add_kernel(commands: _Commands[_Parser]) -> None:
         help="exclusive: for how long callers may be held, such as 500ms (1s)",
     )
     switch.add_argument(
-        "--scope", type=arguments.scope, help=f"scoped: which calls: {arguments.SCOPES}"
+        "--scope", type=arguments.scope, help=f"scoped: which calls: {scopes.FORMS}"
     )
     switch.add_argument(
         "--objects",

@@ -144,7 +144,8 @@ def _describe(path: Path, survey: Survey) -> str:
 def _print_replayed(made: Replayed, flap: float) -> None:
     for switch in made.switches:
         rule = switch.rule or "baseline"
-        print(f"{rfc3339(switch.wall)}  {switch.origin} -> {switch.target}  ({rule})")
+        scope = f" for {switch.scope}" if switch.scope else ""
+        print(f"{rfc3339(switch.wall)}  {switch.origin} -> {switch.target}{scope}  ({rule})")
         print_note(switch.reason, indent="    ")
     seconds = made.seconds
     total = sum(seconds.values()) or 1.0
@@ -227,6 +228,7 @@ def _replayed_json(made: Replayed, flap: float) -> dict[str, object]:
                 "to": each.target,
                 "rule": each.rule,
                 "reason": each.reason,
+                "scope": each.scope or None,
             }
             for each in made.switches
         ],

@@ -29,6 +29,7 @@ from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
 from dynamosd.policy.regions import always, follows
 from dynamosd.policy.schema import ObjectiveSpec
+from dynamosd.policy.scopes import one_in
 from dynamosd.signals import EDITION, FUNCTION, NAME
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
@@ -39,6 +40,7 @@ _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
 _LIMITS: Path = ("spec", "limits")
 _OBJECTIVE: Path = ("spec", "objective")
 _GUARDRAILS: Path = ("spec", "guardrails")
+_CANARY: Path = ("spec", "canary")
 _CONDITIONS = ("when", "until")
 _OF_GUARDRAIL = ("breach", "activity")
 
@@ -63,6 +65,7 @@ class Checker:
                 self._compile((*path, key))
         self._check_objective()
         self._check_guardrails()
+        self._check_canary()
         self._check_names(self._rules(), "rule", "duplicate-rule")
         self._check_names(self._guardrails(), "guardrail", "duplicate-guardrail")
         self._check_hysteresis()
@@ -185,6 +188,38 @@ class Checker:
         for path in self._guardrails():
             for key in _OF_GUARDRAIL:
                 self._compile((*path, key), Sides("", baseline))
+
+    def _check_canary(self) -> None:
+        """Check that each step is another one, and gives the edition no fewer calls."""
+        seen: dict[str, int] = {}
+        fewest: int | None = None
+        for path in self._items((*_CANARY, "steps")):
+            scope = _text(self.document, (*path, "scope"))
+            if scope is None:
+                continue
+            place = self.document.place_of((*path, "scope"))
+            if scope in seen:
+                message = f'scope "{scope}" is already in line {seen[scope]}'
+                self._add(place, Severity.ERROR, message, "duplicate-scope")
+            seen.setdefault(scope, place.line)
+            share = one_in(scope)
+            if share is not None and fewest is not None and share > fewest:
+                message = f"{scope} is fewer calls than the step before has"
+                self._add(place, Severity.ERROR, message, "shrinking-scope")
+            fewest = share if share is not None else fewest
+            if scope.startswith("task:"):
+                message = "a process has another number each time: it cannot stand in a policy"
+                self._add(place, Severity.ERROR, message, "bad-scope", "use its cgroup")
+        spec = _value(self.document.data, ("spec",))
+        if isinstance(spec, dict) and "canary" in spec and "guardrails" not in spec:
+            message = "nothing says what is bad: the canary's steps only wait"
+            self._add(
+                self.document.place_of(_CANARY),
+                Severity.WARNING,
+                message,
+                "canary-without-guardrails",
+                'add "guardrails"',
+            )
 
     def _compile_number(self, path: Path) -> None:
         text = _text(self.document, path)
@@ -312,8 +347,12 @@ class Checker:
     def _check_modes(self, modes: Mapping[str, frozenset[str]]) -> None:
         """Check that every edition the policy uses can be switched to and from like that."""
         mode = _text(self.document, _SWITCH_MODE)
-        if mode is None or mode not in list(SwitchMode):
-            return
+        if mode in list(SwitchMode):
+            self._check_mode(str(mode), _SWITCH_MODE, modes)
+        if isinstance(_value(self.document.data, _CANARY), dict):
+            self._check_mode("scoped", _CANARY, modes)
+
+    def _check_mode(self, mode: str, path: Path, modes: Mapping[str, frozenset[str]]) -> None:
         used = [_text(self.document, _BASELINE) or ORIGINAL]
         used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
         used += [edition for _, edition in self._tried()]
@@ -321,7 +360,7 @@ class Checker:
             # An older module does not say which modes an edition allows.
             if (allowed := modes.get(edition)) and mode not in allowed:
                 message = f'edition "{edition}" does not allow mode "{mode}"'
-                self._error(_SWITCH_MODE, message, "mode-not-allowed", _choices(allowed))
+                self._error(path, message, "mode-not-allowed", _choices(allowed))
 
     def _check_references(self, subsystem: str, names: SubsystemNames) -> None:
         """Check the functions and editions that conditions name."""

@@ -16,6 +16,7 @@ from dynamosd.policy.guardrails import Guardrail
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.objective import Objective
 from dynamosd.policy.problems import Problem
+from dynamosd.policy.rollout import Canary
 
 DEFAULT_GRACE_SECONDS = 30.0
 """Long enough for a daemon that is started again to take its lease over."""
@@ -58,7 +59,7 @@ class OnFlap(enum.StrEnum):
 
 
 class SwitchMode(enum.StrEnum):
-    """How a policy switches. There is no ``scoped``: a policy is about the whole subsystem."""
+    """How a policy switches. There is no ``scoped``: that is what a canary's steps are."""
 
     CONCURRENT = "concurrent"
     EXCLUSIVE = "exclusive"
@@ -144,6 +145,7 @@ class Policy:
     limits: Limits = NO_LIMITS
     objective: Objective | None = None
     guardrails: tuple[Guardrail, ...] = ()
+    canary: Canary | None = None
     sources: tuple[Source, ...] = ()
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""

@@ -253,7 +253,8 @@ def _judge(
         verdict = Verdict.PASSED if tally.passed else Verdict.WATCHING
     values = {**(active.values if active else {}), **outcome.values}
     reason = _say(tally, needed, outcome, why_not[1] if why_not else "")
-    return tally, Finding(verdict, tally.bad, tally.good, needed, reason, values)
+    has_passed = tally.passed > 0
+    return tally, Finding(verdict, tally.bad, tally.good, needed, reason, values, has_passed)
 
 
 def _no_answer(active: Outcome | None, outcome: Outcome) -> tuple[Verdict, str] | None:

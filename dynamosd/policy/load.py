@@ -23,7 +23,16 @@ from dynamosd.policy.outside import check_sources_together
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import GuardrailSpec, LimitsSpec, PolicyFile, RuleSpec, SourceSpec, Spec
+from dynamosd.policy.rollout import Canary, CanaryStep
+from dynamosd.policy.schema import (
+    CanarySpec,
+    GuardrailSpec,
+    LimitsSpec,
+    PolicyFile,
+    RuleSpec,
+    SourceSpec,
+    Spec,
+)
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -215,6 +224,7 @@ def _build(
         loss_grace_seconds=spec.on_daemon_loss.grace,
         limits=_build_limits(spec.limits),
         objective=objective,
+        canary=_build_canary(spec.canary) if spec.canary else None,
         guardrails=tuple(
             _build_guardrail(each, spec.baseline, guarded) for each in spec.guardrails
         ),
@@ -259,6 +269,11 @@ def _build_objective(spec: Spec, conditions: Mapping[DataPath, Condition]) -> Ob
         retry_on=conditions.get((*path, "retryOn")),
         seed=made.seed,
     )
+
+
+def _build_canary(made: CanarySpec) -> Canary:
+    steps = tuple(CanaryStep(each.scope, each.pause) for each in made.steps)
+    return Canary(steps, made.give_up_after, made.retry_after)
 
 
 def _build_guardrail(made: GuardrailSpec, baseline: str, editions: Iterable[str]) -> Guardrail:

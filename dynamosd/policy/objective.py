@@ -181,7 +181,8 @@ class Place:
     """What there is when an edition is to be named.
 
     ``room`` is how many switches the policy's limits still allow (None: any number). ``may_try``:
-    the policy carries its wishes out, so that a trial can come to something.
+    the policy carries its wishes out, so that a trial can come to something. ``mixed``: some calls
+    get another edition, so that what is measured is of neither.
     """
 
     baseline: str
@@ -190,6 +191,7 @@ class Place:
     quarantined: Mapping[str, str]
     room: int | None
     may_try: bool
+    mixed: bool = False
 
 
 class Wish(NamedTuple):
@@ -317,6 +319,8 @@ def _watch_workload(
 def _measure(objective: Objective, learning: Learning, value: float, place: Place) -> Learning:
     """Take the value in, once a ``settle``: then no two rest on the same calls."""
     now, current, settle = place.now, place.current, objective.settle_seconds
+    if place.mixed:
+        return replace(learning, due=now + settle)
     at = max(learning.due, learning.since + settle)
     if current not in objective.editions or now < at - _ROUNDING_SECONDS:
         return learning

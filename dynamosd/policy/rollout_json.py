@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from dynamosd.model import Guarded
+from dynamosd.model import Guarded, Rolling
 from dynamosd.policy.expression import Input
 from dynamosd.policy.guardrails import Tally, Watch
 from dynamosd.policy.readings import Average
+from dynamosd.policy.rollout import Rollout
 
 Json = dict[str, Any]
 
@@ -28,11 +29,22 @@ def guarded_to_json(guarded: Guarded) -> Json:
                 "needed": each.needed,
                 "reason": each.reason,
                 "values": dict(each.values),
+                "has_passed": each.has_passed,
             }
             for name, each in guarded.findings.items()
         },
         "breach": asdict(guarded.breach) if guarded.breach else None,
     }
+
+
+def rolling_to_json(rolling: Rolling) -> Json:
+    """Give what a decision does with a canary."""
+    return {**asdict(rolling), "event": str(rolling.event)}
+
+
+def rollout_from_json(data: Json | None) -> Rollout | None:
+    """Give what is remembered of canaries back; `asdict` has made it."""
+    return None if data is None else Rollout(**data)
 
 
 def watch_to_json(watch: Watch) -> Json:

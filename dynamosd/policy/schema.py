@@ -37,6 +37,7 @@ from dynamosd.policy.definition import (
 from dynamosd.policy.durations import MAX_SECONDS, PATTERN, format_duration, parse_duration
 from dynamosd.policy.guardrails import MAX_CONFIDENCE, MIN_CONFIDENCE
 from dynamosd.policy.hours import CLOCK_PATTERN, DAYS, DAYS_PATTERN, parse_clock, parse_days
+from dynamosd.policy.scopes import check_scope
 from dynamosd.sources import check_url
 
 API_VERSION = "dynamos/v1alpha1"
@@ -61,6 +62,7 @@ MAX_STALENESS_SECONDS = 86400.0
 MIN_SOURCE_TIMEOUT_SECONDS = 0.1
 MAX_SOURCE_TIMEOUT_SECONDS = 30.0
 MAX_GUARDRAILS = 16
+MAX_STEPS = 8
 MIN_QUARANTINE_SECONDS = 1.0
 
 
@@ -107,6 +109,12 @@ def _source_timeout(value: object) -> float:
 
 def _quarantine(value: object) -> float:
     return _within(value, "a quarantine", MIN_QUARANTINE_SECONDS, MAX_QUARANTINE_SECONDS)
+
+
+def _scope(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a scope is written such as share:1/100")  # noqa: TRY004 - pydantic's
+    return check_scope(value)
 
 
 def _url(value: object) -> str:
@@ -171,6 +179,7 @@ Confidence = Annotated[
     BeforeValidator(_confidence),
     WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
 ]
+Scope = Annotated[str, BeforeValidator(_scope), WithJsonSchema({"type": "string"})]
 Quarantine = Annotated[float, BeforeValidator(_quarantine), _DURATION_SCHEMA]
 Days = Annotated[
     frozenset[int],
@@ -282,6 +291,21 @@ class GuardrailSpec(_Strict):
     quarantine: Quarantine = 3600.0
 
 
+class StepSpec(_Strict):
+    """One step of a canary: which calls the edition gets, and for how long at least."""
+
+    scope: Scope
+    pause: Period = 60.0
+
+
+class CanarySpec(_Strict):
+    """The steps in which an edition comes into use."""
+
+    steps: list[StepSpec] = Field(min_length=1, max_length=MAX_STEPS)
+    give_up_after: Duration = 1800.0
+    retry_after: Period = 3600.0
+
+
 class SwitchSpec(_Strict):
     """How the policy switches."""
 
@@ -337,6 +361,7 @@ class Spec(_Strict):
     guardrails: list[GuardrailSpec] = Field(
         default_factory=list, min_length=1, max_length=MAX_GUARDRAILS
     )
+    canary: CanarySpec | None = None
     sources: list[SourceSpec] = Field(default_factory=list, max_length=MAX_SOURCES)
 
 

@@ -42,6 +42,7 @@ _WRONG_VALUES: Mapping[str, str] = {
     "suppressed": "bad-value",
     "minDifference": "bad-value",
     "confidence": "bad-value",
+    "scope": "bad-scope",
     "url": "bad-url",
     "prometheus": "bad-value",
 }

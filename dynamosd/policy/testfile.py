@@ -19,6 +19,7 @@ from dynamosd.hostsignals import FROM_SITUATION, LABEL
 from dynamosd.model import (
     Action,
     Decision,
+    Part,
     PolicyPhase,
     RuleState,
     Signal,
@@ -34,6 +35,7 @@ from dynamosd.policy.load import check_files, read_file
 from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import Problem, Severity, did_you_mean, has_errors
+from dynamosd.policy.rollout import stands_after
 from dynamosd.policy.schema import Duration, Interval, KernelName
 from dynamosd.policy.series import MISSING, STALE, Value, parse_series
 from dynamosd.policy.shape import validate_as
@@ -46,6 +48,9 @@ KIND = "PolicyTest"
 MAX_TESTS = 1000
 
 NOT_SUPPRESSED = "none"
+
+NOBODY = "none"
+"""What has some of the calls while no canary goes on."""
 
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 """When a test begins that does not say: on a Monday, at midnight."""
@@ -127,6 +132,7 @@ class ExpectSpec(_Strict):
 
     at: Duration
     active: KernelName | None = None
+    part: KernelName | None = None
     rule: str | None = None
     action: Annotated[Action, Field(strict=False)] | None = None
     phase: Annotated[PolicyPhase, Field(strict=False)] | None = None
@@ -141,6 +147,7 @@ class SwitchExpectSpec(_Strict):
 
     at: Duration
     to: KernelName
+    scope: str = ""
 
 
 class TestSpec(_Strict):
@@ -335,9 +342,12 @@ def _compare(
     document: Document, path: DataPath, expect: ExpectSpec, decision: Decision
 ) -> Iterator[Problem]:
     """Yield what is not as expected."""
-    active = decision.target if decision.action is Action.SWITCH else decision.current
+    active, part = stands_after(decision, None)
+    if decision.action is Action.STAY and decision.rolling is not None:
+        part = Part(decision.rolling.edition, decision.rolling.scope)
     found: Mapping[str, tuple[object, object]] = {
         "active": (expect.active, active),
+        "part": (expect.part, part.edition if part else NOBODY),
         "rule": (expect.rule, decision.rule),
         "action": (expect.action, decision.action),
         "phase": (expect.phase, decision.phase),
@@ -371,12 +381,17 @@ def _compare_switches(
 ) -> Iterator[Problem]:
     if test.switches is None:
         return
-    wanted = [(round(each.at, 3), each.to) for each in test.switches]
-    found = [(round(each.time, 3), each.target) for each in switches]
+    wanted = [(round(each.at, 3), each.to, each.scope) for each in test.switches]
+    found = [(round(each.time, 3), each.target, each.scope) for each in switches]
     if wanted != found:
         message = f"the switches are {_list(found)}, not {_list(wanted)}"
         yield document.error_at_key((*at, "switches"), message, "not-as-expected")
 
 
-def _list(switches: list[tuple[float, str]]) -> str:
-    return ", ".join(f"{to} at {format_duration(time)}" for time, to in switches) or "none"
+def _list(switches: list[tuple[float, str, str]]) -> str:
+    return ", ".join(map(_describe_switch, switches)) or "none"
+
+
+def _describe_switch(switch: tuple[float, str, str]) -> str:
+    time, to, scope = switch
+    return f"{to}{f' for {scope}' if scope else ''} at {format_duration(time)}"

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from dynamosd.model import PolicyPhase, RuleState, Suppression, Verdict
 from dynamosd.policy.load import parse_policy
 from dynamosd.policy.schema import (
+    CanarySpec,
     DuringSpec,
     GuardrailSpec,
     LimitsSpec,
@@ -25,6 +26,7 @@ from dynamosd.policy.schema import (
     SamplesSpec,
     SourceSpec,
     Spec,
+    StepSpec,
     SwitchSpec,
 )
 from dynamosd.signals import SIGNALS
@@ -49,6 +51,8 @@ def test_every_key_has_its_line() -> None:
         "spec.onDaemonLoss.": OnDaemonLossSpec,
         "spec.limits.": LimitsSpec,
         "spec.objective.": ObjectiveSpec,
+        "spec.canary.": CanarySpec,
+        "spec.canary.steps.": StepSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
         "spec.sources.": SourceSpec,
         "spec.sources.prometheus.": PrometheusSpec,
@@ -59,6 +63,7 @@ def test_every_key_has_its_line() -> None:
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
     sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "spec.objective", "samples"}
+    sections |= {"spec.canary"}
     sections |= {"spec.sources", "spec.sources.prometheus"}
     for model in (DuringSpec, GuardrailSpec):
         keys |= {field.alias or "" for field in model.model_fields.values()}

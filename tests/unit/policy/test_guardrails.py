@@ -16,6 +16,7 @@ from dynamosd.model import (
     Action,
     Decision,
     Finding,
+    Part,
     PolicyPhase,
     Signal,
     Signals,
@@ -29,6 +30,7 @@ from dynamosd.policy.evaluate import PolicyState, Situation, carry_over, evaluat
 from dynamosd.policy.expression import Input
 from dynamosd.policy.guardrails import KEPT_SMOOTH_SECONDS, Guardrail
 from dynamosd.policy.load import parse_policy
+from dynamosd.policy.rollout import stands_after
 from dynamosd.recording import state_from_json, state_to_json
 from tests.unit.policy.build import RULE, policy_of, text_of
 
@@ -61,6 +63,7 @@ class Bench:
     backoff: Backoff = field(default_factory=Backoff)
     suspended: str = ""
     paused: str = ""
+    part: Part | None = None
     decisions: list[Decision] = field(default_factory=list)
 
     def see(self, times: int = 1, **values: float | Signal | None) -> Decision:
@@ -81,14 +84,14 @@ class Bench:
                 self.backoff.quarantined(self.now),
                 self.paused,
                 self.suspended,
+                part=self.part,
             )
             made, self.state = evaluate(
                 self.policy, Signals(self.now, signals), self.state, situation
             )
             if self.policy.mode is Mode.ENFORCE:
                 self.backoff.take(made, self.now)
-                if made.action is Action.SWITCH:
-                    self.current = made.target
+                self.current, self.part = stands_after(made, self.part)
             self.decisions.append(made)
         return self.decisions[-1]
 

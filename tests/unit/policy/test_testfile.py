@@ -413,3 +413,35 @@ def test_guardrails_that_are_not_as_expected(folder: Path, expected: str, messag
     (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL))
     (line,) = lines(folder, FAILS + expected)
     assert message in line
+
+
+CANARY = """\
+canary: {steps: [{scope: "share:1/10", pause: 3s}]}
+"""
+
+
+def test_canary(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL + CANARY))
+    expected = """\
+  switches: [{at: 2s, to: batched, scope: "share:1/10"}, {at: 5s, to: batched},
+             {at: 8s, to: original}, {at: 12s, to: batched, scope: "share:1/10"},
+             {at: 15s, to: original}]
+  expect:
+    - {at: 3s, active: original, part: batched, phase: canary, suppressed: canary}
+    - {at: 6s, active: batched, part: none}
+    - {at: 14s, part: batched, reason: step 1 of 1}
+    - {at: 18s, active: original, part: none}
+"""
+    assert lines(folder, FAILS + expected) == []
+
+
+def test_canary_that_is_not_as_expected(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL + CANARY))
+    expected = """\
+  switches: [{at: 2s, to: batched}]
+  expect: [{at: 3s, part: none}]
+"""
+    first, second = lines(folder, FAILS + expected)
+    assert 'at 3s "part" is "batched", not "none"' in first
+    assert "the switches are batched for share:1/10 at 2s, batched at 5s, original at 8s" in second
+    assert ", not batched at 2s [not-as-expected]" in second
