@@ -4,9 +4,9 @@
 One subsystem has at most one enforcing policy; the policy loader sees to that. A switch by
 someone else is noticed by the editions in use being others than expected; it is recorded as
 ``manual``, and the policy goes on from what it finds. While someone else's scoped or per-object
-switch is going on, no policy switches that subsystem: it would put an end to it. A canary's scoped
-switches are the daemon's own. Nor does one do
-what the kernel module's own safety has just undone: an edition in quarantine is not switched to.
+switch is going on, no policy switches that subsystem: it would put an end to it. Those of a canary
+are our own. Nor does one do what the kernel module's own safety has just undone: an edition in
+quarantine is not switched to.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Controller:
             self.say(f"{subsystem.name} is left with {self._current(subsystem)}: {paused}")
             return True
         # Whoever holds the lease looks after it; we have not switched it either.
-        at_home = self._current(subsystem) == policy.baseline and not self._part(subsystem)
+        at_home = self._current(subsystem) == policy.baseline and not self._has_begun(subsystem)
         if at_home or self.leases.is_taken(subsystem.name):
             return True
         result = self._attempt(policy, subsystem, policy.baseline, "exit")
@@ -259,6 +259,12 @@ class Controller:
         """Give who has which calls by a canary of ours, if it is as we left it."""
         canary = self._canaries.get(subsystem.name)
         return canary.part if canary and canary.shown == _standing(subsystem) else None
+
+    def _has_begun(self, subsystem: Subsystem) -> bool:
+        """Tell whether a canary of ours goes on now; it may be newer than what ``subsystem`` is."""
+        canary = self._canaries.get(subsystem.name)
+        now = self.switcher.kmod.read_standing(subsystem.name) if canary else None
+        return canary is not None and canary.shown == now
 
     def _current(self, subsystem: Subsystem) -> str:
         """Give the edition that the subsystem has, or gets by a switch of ours."""

@@ -285,9 +285,7 @@ def _place(
     if policy.canary is not None:
         # Its beginning is a switch too.
         room = None if room is None else max(0, room - 1)
-        given_up = rollout.given_up if rollout else {}
-        not_now = {each: rollout.why_not(each, now) for each in given_up} if rollout else {}
-        quarantined = {**quarantined, **{name: why for name, why in not_now.items() if why}}
+        quarantined = {**quarantined, **(rollout.not_now(now) if rollout else {})}
     return Place(
         baseline=policy.baseline,
         current=situation.current,
@@ -295,7 +293,7 @@ def _place(
         quarantined=quarantined,
         room=room,
         may_try=policy.mode is Mode.ENFORCE,
-        mixed=situation.part is not None,
+        part=situation.part.edition if situation.part else "",
     )
 
 

@@ -65,6 +65,11 @@ class Rollout:
             return ""
         return f"its canary was given up, and is tried again in {format_duration(until - now)}"
 
+    def not_now(self, now: float) -> dict[str, str]:
+        """Return the editions that are not tried now, and why."""
+        found = {each: self.why_not(each, now) for each in self.given_up}
+        return {edition: why for edition, why in found.items() if why}
+
 
 class Move(NamedTuple):
     """What to do: switch to ``target`` for the calls of ``scope`` ("": all), or stay if it is None.

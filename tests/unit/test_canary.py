@@ -171,16 +171,19 @@ def test_canary_that_someone_changes_is_theirs(house: House) -> None:
     assert house.switches()[1] == ("original", "random", "manual", "ok")
 
 
-def test_policy_that_goes_takes_its_canary_back(house: House) -> None:
+@pytest.mark.parametrize("after", [0.1, 2.6])
+def test_policy_that_goes_takes_its_canary_back(house: House, after: float) -> None:
+    """Also a canary that began in the very tick before."""
     made = house.start()
 
     def take_out() -> None:
         (house.policies / "storm.yaml").unlink()
         made.request_reload()
 
-    house.clock.at(1002.6, take_out)
+    house.clock.at(1000.0 + after, take_out)
     house.clock.at(1005.0, made.request_stop)
     assert made.run() == 0
+    assert events(house)[0][0] == "started"
     assert stands(house) == ("original", None, None)
 
 

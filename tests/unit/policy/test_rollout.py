@@ -319,7 +319,10 @@ def test_objective_tries_in_steps_and_measures_nothing_meanwhile() -> None:
     learning = made.state.learning
     assert learning is not None
     before = learning.evidence["original"].samples
-    good(made, 20)
+    # While nothing can be told of the objective, the edition stays wanted.
+    made.see(10, calls_rate=None, error_share__batched=0.01, error_share__original=0.01)
+    assert made.part == SECOND
+    good(made, 10)
     assert made.state.learning is not None
     assert made.state.learning.evidence["original"].samples == before
     good(made, 30)
