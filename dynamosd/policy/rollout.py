@@ -5,8 +5,9 @@
        ^                  |                |
        +--- not wanted any more, a guardrail broken, or inconclusive for too long
 
-A step is good when its pause is over and every guardrail has passed in it. Both editions run side
-by side meanwhile, so that guardrails compare them over the same window.
+A step is good when its pause is over, and every guardrail has passed in it and found no more bad
+windows than good ones since. Both editions run side by side meanwhile, so that guardrails compare
+them over the same window.
 
 This says what to do next about an edition that is wanted; that it is wanted, and whether there may
 be a switch now, `evaluate` says.
@@ -168,11 +169,11 @@ def _give_up(canary: Canary, rollout: Rollout, scene: Scene, why: str) -> Move:
 
 
 def _unsure(guarded: Guarded | None) -> list[str]:
-    """Name the guardrails that have not passed in this step."""
-    if guarded is None:
-        return []
+    """Name the guardrails that have not passed in this step, or are on the way to a breach."""
     return [
-        f"{name} {each.verdict}" for name, each in guarded.findings.items() if not each.has_passed
+        f"{name} {each.verdict}"
+        for name, each in (guarded.findings.items() if guarded else ())
+        if not each.has_passed or each.bad > each.good
     ]
 
 

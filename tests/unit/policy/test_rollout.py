@@ -124,6 +124,19 @@ def test_step_waits_for_every_guardrail_to_pass_in_it() -> None:
     assert made.current == "batched"
 
 
+def test_step_waits_while_a_guardrail_is_on_its_way_to_a_breach() -> None:
+    made = bench()
+    good(made)
+    good(made, 7)
+    good(made, 4, share=0.9)
+    assert made.part == FIRST
+    assert "inconclusive: failing passed" in made.decisions[-1].reason
+    good(made, 1)
+    assert made.part == FIRST
+    good(made, 3)
+    assert made.part == SECOND
+
+
 def test_both_are_compared_over_the_same_window() -> None:
     made = bench()
     good(made)
