@@ -30,7 +30,7 @@ from dynamosd.policy.schema import (
     SwitchSpec,
 )
 from dynamosd.signals import SIGNALS
-from tests.unit.policy.build import KNOWN
+from tests.unit.policy.build import KNOWN, RULE, text_of
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "policy.md").read_text()
@@ -40,6 +40,14 @@ def test_example_is_a_policy_without_remarks() -> None:
     example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert example
     assert parse_policy(example[1].encode(), "policy.md", known=KNOWN).remarks == ()
+
+
+@pytest.mark.parametrize("key", ["guardrails", "canary"])
+def test_examples_of_what_guards_an_edition_have_no_remarks(key: str) -> None:
+    example = re.search(rf"```yaml\n(  {key}:\n.*?)```", PAGE, re.DOTALL)
+    assert example
+    text = text_of(RULE) + example[1]
+    assert parse_policy(text.encode(), "policy.md", known=KNOWN).remarks == ()
 
 
 def test_every_key_has_its_line() -> None:
