@@ -37,7 +37,7 @@ from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
 from dynamosd.policy.durations import format_duration, format_number
 from dynamosd.policy.guardrails import Post, Watch, look
-from dynamosd.policy.objective import Learning, Place, Wish, prefer, rest
+from dynamosd.policy.objective import Learning, Objective, Place, Wish, prefer, rest
 from dynamosd.policy.readings import Averages, Lack, Readings, take
 from dynamosd.policy.rollout import Rollout, Scene, begin, forget, go_on, rolling, take_back
 
@@ -224,8 +224,11 @@ def evaluate(
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     limiter = _Limiter.of(policy.limits, state, situation)
-    place = _place(policy, situation, limiter, state.rollout)
-    wish, learning = _learn(policy, readings, state.learning, place, ruled=winner is not None)
+    wish, learning = None, None
+    if policy.objective is not None:
+        place = _place(policy, situation, limiter, state.rollout)
+        before = state.learning or Learning()
+        wish, learning = _learn(policy.objective, readings, before, place, ruled=winner is not None)
     target = winner.rule.edition if winner else wish.edition if wish else policy.baseline
     asks = _Wanted(policy, steps, winner, wish, limiter, situation)
     if policy.canary is None and situation.part is None:
@@ -298,14 +301,12 @@ def _place(
 
 
 def _learn(
-    policy: Policy, readings: Readings, before: Learning | None, place: Place, *, ruled: bool
-) -> tuple[Wish | None, Learning | None]:
-    """Ask the objective, if there is one and no rule is in force; it goes on from the second."""
-    if policy.objective is None:
-        return None, None
+    objective: Objective, readings: Readings, before: Learning, place: Place, *, ruled: bool
+) -> tuple[Wish | None, Learning]:
+    """Ask the objective, if no rule is in force; it goes on from the second."""
     if ruled:
-        return None, rest(before or Learning(), place.current, place.now)
-    wish = prefer(policy.objective, readings, before or Learning(), place)
+        return None, rest(before, place.current, place.now)
+    wish = prefer(objective, readings, before, place)
     return wish, wish.learning
 
 
