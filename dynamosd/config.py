@@ -38,6 +38,7 @@ POLICIES = "policies.d"
 VENDOR_POLICIES = Path("/usr/lib/dynamosd/policies.d")
 RECORDINGS = "recordings"
 ORDERS = "orders.json"
+QUARANTINES = "quarantines.json"
 METRICS_ADDRESS = "127.0.0.1:9947"
 
 MIN_WINDOW_SECONDS = 0.2
@@ -71,6 +72,11 @@ class Config:
     def orders(self) -> Path:
         """The file of pauses and muted advice, beside the journal."""
         return self.journal.parent / ORDERS
+
+    @property
+    def quarantines(self) -> Path:
+        """The file of editions that have broken a guardrail, beside the journal."""
+        return self.journal.parent / QUARANTINES
 
     @property
     def recordings(self) -> Path:

@@ -4,8 +4,9 @@
 One subsystem has at most one enforcing policy; the policy loader sees to that. A switch by
 someone else is noticed by the editions in use being others than expected; it is recorded as
 ``manual``, and the policy goes on from what it finds. While someone else's scoped or per-object
-switch is going on, no policy switches that subsystem: it would put an end to it. Nor does one do
-what the kernel module's own safety has just undone: an edition in quarantine is not switched to.
+switch is going on, no policy switches that subsystem: it would put an end to it. Those of a canary
+are our own. Nor does one do what the kernel module's own safety has just undone: an edition in
+quarantine is not switched to.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamosd.clock import Ticker
 from dynamosd.errors import DynamosError, Refused
@@ -22,16 +23,20 @@ from dynamosd.kmod import SWITCHED_OFF, quarantined
 from dynamosd.model import (
     ORIGINAL,
     Action,
+    Part,
     PolicyPhase,
+    RolloutEvent,
     RuleState,
     Standing,
     Suppression,
     SwitchOptions,
     SwitchResult,
+    Verdict,
 )
 from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
+from dynamosd.policy.rollout_json import guarded_to_json, rolling_to_json
 from dynamosd.recording import Evaluated
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     from dynamosd.model import Decision, KernelState, Signals, Subsystem
     from dynamosd.orders import Orders, Person
     from dynamosd.policy.definition import Policy
+    from dynamosd.quarantines import Quarantines
     from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
@@ -52,6 +58,9 @@ if TYPE_CHECKING:
 _PAUSE_FACTOR = 10
 """A switch that failed is not tried again for so many times as long as it took: one that holds
 callers until its deadline must not hold them most of the time."""
+
+_VERDICTS = frozenset({Verdict.PASSED, Verdict.BREACHED})
+"""What a guardrail finds that is worth a record."""
 
 _FAULTS = frozenset({"oops", "warn"})
 """Why the tripwire puts an edition in quarantine; when a person did, that is by hand."""
@@ -69,6 +78,13 @@ class _Running:
     pause_until: float = 0.0
 
 
+class _Canary(NamedTuple):
+    """A scoped switch of ours that is going on, and what the module shows of it."""
+
+    part: Part
+    shown: Standing
+
+
 @dataclass(slots=True)
 class Controller:
     """Holds the policies in force. ``say`` shows a line to the operator."""
@@ -81,6 +97,7 @@ class Controller:
     say: Callable[[str], None]
     orders: Orders
     advice: AdviceBook
+    quarantines: Quarantines
     recorder: Recorder | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the host."""
@@ -89,6 +106,7 @@ class Controller:
     _seen: dict[str, Standing] = field(default_factory=dict)
     _own: dict[str, str] = field(default_factory=dict)
     """By subsystem: the edition that a per-object switch of ours is taking the objects to."""
+    _canaries: dict[str, _Canary] = field(default_factory=dict)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -154,7 +172,8 @@ class Controller:
             self.say(f"{subsystem.name} is left with {self._current(subsystem)}: {paused}")
             return True
         # Whoever holds the lease looks after it; we have not switched it either.
-        if self._current(subsystem) == policy.baseline or self.leases.is_taken(subsystem.name):
+        at_home = self._current(subsystem) == policy.baseline and not self._has_begun(subsystem)
+        if at_home or self.leases.is_taken(subsystem.name):
             return True
         result = self._attempt(policy, subsystem, policy.baseline, "exit")
         self._record(result, policy, "", f"{why} (onExit: baseline)")
@@ -188,6 +207,7 @@ class Controller:
                 self._record_others(subsystem, expected, found)
             if self._is_foreign(subsystem) or found.partial is None:
                 self._own.pop(subsystem.name, None)
+                self._canaries.pop(subsystem.name, None)
         self._seen = {each.name: _standing(each) for each in kernel.subsystems.values()}
 
     def _record_others(self, subsystem: Subsystem, expected: Standing, found: Standing) -> None:
@@ -208,11 +228,15 @@ class Controller:
         return "manual", "switched by someone else"
 
     def _adopt_partial(self, subsystem: Subsystem) -> None:
-        """Take a per-object switch for ours that a daemon before us may have begun."""
+        """Take for ours what a daemon before us may have begun: a per-object switch, a canary."""
         for policy in self.policies:
-            edition = _begun(policy, subsystem)
-            if policy.mode is Mode.ENFORCE and edition:
+            if policy.mode is not Mode.ENFORCE:
+                continue
+            if edition := _begun(policy, subsystem):
                 self._own[subsystem.name] = edition
+            elif part := _begun_part(policy, subsystem):
+                self._canaries[subsystem.name] = _Canary(part, _standing(subsystem))
+                self.say(f"going on with the canary of {subsystem.name}: {part.edition}")
 
     def _completes(self, subsystem: Subsystem) -> bool:
         """Tell whether a per-object switch of ours is over, and record it."""
@@ -226,10 +250,21 @@ class Controller:
 
     def _is_foreign(self, subsystem: Subsystem) -> bool:
         """Tell whether someone else's scoped or per-object switch is going on."""
-        if subsystem.partial is None:
+        if subsystem.partial is None or self._part(subsystem):
             return False
         own = self._own.get(subsystem.name) == subsystem.partial
         return not own or subsystem.mode != SwitchMode.PER_OBJECT
+
+    def _part(self, subsystem: Subsystem) -> Part | None:
+        """Give who has which calls by a canary of ours, if it is as we left it."""
+        canary = self._canaries.get(subsystem.name)
+        return canary.part if canary and canary.shown == _standing(subsystem) else None
+
+    def _has_begun(self, subsystem: Subsystem) -> bool:
+        """Tell whether a canary of ours goes on now; it may be newer than what ``subsystem`` is."""
+        canary = self._canaries.get(subsystem.name)
+        now = self.switcher.kmod.read_standing(subsystem.name) if canary else None
+        return canary is not None and canary.shown == now
 
     def _current(self, subsystem: Subsystem) -> str:
         """Give the edition that the subsystem has, or gets by a switch of ours."""
@@ -250,6 +285,7 @@ class Controller:
         running.decision = decision
         self.tally.add_evaluation(decision, wall)
         self._record_decision(decision, policy)
+        self._note_guardrails(policy, decision, wall)
         self.advice.note(policy, decision, wall)
         return Evaluated(policy, situation, before, decision, running.state)
 
@@ -261,11 +297,30 @@ class Controller:
             self._current(subsystem),
             now,
             wall,
-            _quarantined(subsystem),
+            # What the module has found weighs more.
+            self.quarantines.quarantined(subsystem.name, wall) | _quarantined(subsystem),
             self._in_the_way(policy, subsystem),
             self.orders.why_paused(policy),
             labels=self.labels,
+            part=self._part(subsystem) if policy.mode is Mode.ENFORCE else None,
         )
+
+    def _note_guardrails(self, policy: Policy, decision: Decision, wall: float) -> None:
+        """Tell of guardrails that have come to a verdict; quarantine what has broken one."""
+        guarded = decision.guarded
+        for name, found in guarded.findings.items() if guarded else ():
+            about = f"{policy.name}/{name}"
+            if found.verdict not in _VERDICTS or guarded is None:
+                continue
+            said = {"policy": policy.name, "subsystem": policy.subsystem, "guardrail": name}
+            said |= {"edition": guarded.edition, "scope": guarded.scope}
+            detail = {"reason": found.reason, "values": dict(found.values)}
+            verdict = str(found.verdict)
+            self.journal.record("guardrail", about, detail, **said, verdict=verdict)
+        if guarded and guarded.breach:
+            self.tally.add_breach(policy.name, guarded.breach)
+        if policy.mode is Mode.ENFORCE:
+            self.quarantines.note(decision, wall)
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
         """Carry a decision out, or say what keeps it from being carried out."""
@@ -301,23 +356,32 @@ class Controller:
             # It would only fill the module's events with refusals, tick after tick.
             result = _not_tried(subsystem, decision, obstacle, self.clock.now())
         else:
-            result = self._attempt(policy, subsystem, decision.target, "policy")
-        if result.result != "ok":
+            result = self._attempt(policy, subsystem, decision.target, "policy", decision.scope)
+        if result.result == "ok":
+            self._tell_of_canary(policy, decision)
+        else:
             running.pause_until = result.time + _PAUSE_FACTOR * result.duration_seconds
         self._record(result, policy, decision.rule, decision.reason)
         wanted = f"{subsystem.name} should be {decision.target}: {result.reason}"
         self._trouble(running, wanted if result.reason else "")
 
     def _attempt(
-        self, policy: Policy, subsystem: Subsystem, target: str, trigger: str
+        self, policy: Policy, subsystem: Subsystem, target: str, trigger: str, scope: str = ""
     ) -> SwitchResult:
         mode = str(policy.switch_mode) if policy.switch_mode else None
         options = SwitchOptions(mode, policy.switch_timeout_seconds)
+        if scope:
+            options = SwitchOptions("scoped", scope=scope)
         result = self.switcher.attempt(subsystem.name, target, trigger, options)
         if result.result == "ok":
             self._own.pop(subsystem.name, None)
+            self._canaries.pop(subsystem.name, None)
             self._seen[subsystem.name] = Standing(target)
-        if result.partial:
+        if result.partial and scope:
+            shown = Standing(subsystem.active, target, result.mode, result.scope)
+            self._canaries[subsystem.name] = _Canary(Part(target, scope), shown)
+            self._seen[subsystem.name] = shown
+        elif result.partial:
             self._own[subsystem.name] = target
             self._seen[subsystem.name] = Standing(subsystem.active, target, result.mode)
         return result
@@ -368,6 +432,26 @@ class Controller:
         return self._foreign(subsystem) or _obstacle(subsystem, target, enabled=enabled)
 
     # ------------------------------------------------------------------------ telling it
+
+    def _tell_of_canary(self, policy: Policy, decision: Decision) -> None:
+        """Record what has become of a canary; ``holds`` is nothing that happened."""
+        rolling = decision.rolling
+        if rolling is None or rolling.event is RolloutEvent.HOLDS:
+            return
+        self.tally.add_canary(policy.name, rolling)
+        self.journal.forget("canary", policy.name)
+        self.journal.record(
+            "canary",
+            policy.name,
+            {"reason": decision.reason},
+            policy=policy.name,
+            subsystem=policy.subsystem,
+            edition=rolling.edition,
+            event=str(rolling.event),
+            step=rolling.step,
+            steps=rolling.steps,
+            scope=rolling.scope,
+        )
 
     def _trouble(self, running: _Running, text: str) -> None:
         """Tell what keeps a policy from having its way: once, and when it is over."""
@@ -423,6 +507,7 @@ class Controller:
                 "reason": reason,
                 "mode": result.mode,
                 "partial": result.partial,
+                "scope": result.scope,
                 "duration_seconds": round(result.duration_seconds, 6),
                 **more,
             },
@@ -466,7 +551,8 @@ def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float
     subsystem = kernel.subsystems.get(policy.subsystem)
     if subsystem is None:
         return PolicyState()
-    current = _begun(policy, subsystem) or subsystem.active
+    part = _begun_part(policy, subsystem)
+    current = _begun(policy, subsystem) or (part.edition if part else subsystem.active)
     if old is None:
         return adopt(policy, current, now)
     return carry_over(old.policy, old.state, policy, current, now)
@@ -476,6 +562,17 @@ def _begun(policy: Policy, subsystem: Subsystem) -> str | None:
     """Give the edition of a per-object switch that is going on, if the policy may have begun it."""
     ours = policy.subsystem == subsystem.name and subsystem.partial in policy.editions
     return subsystem.partial if ours and subsystem.mode == SwitchMode.PER_OBJECT else None
+
+
+def _begun_part(policy: Policy, subsystem: Subsystem) -> Part | None:
+    """Give who has which calls by a canary that is going on, if the policy may have begun it."""
+    scopes = [each.scope for each in policy.canary.steps] if policy.canary else []
+    ours = policy.subsystem == subsystem.name and subsystem.partial in policy.editions
+    if not ours or subsystem.partial is None or subsystem.mode != "scoped":
+        return None
+    if subsystem.active != policy.baseline or subsystem.scope not in scopes:
+        return None
+    return Part(subsystem.partial, subsystem.scope)
 
 
 def _standing(subsystem: Subsystem) -> Standing:
@@ -547,7 +644,8 @@ def _suppressed(policy: Policy, decision: Decision, situation: Situation) -> str
             if decision.rules[rule.name] is RuleState.QUARANTINED:
                 target = rule.edition
                 break
-        why = situation.quarantined[target]
+        # One that began just now was not there when the policy was evaluated.
+        why = situation.quarantined.get(target, "")
     return f"{policy.subsystem} should be {target}: {why}" if why else ""
 
 
@@ -598,6 +696,9 @@ def _status(running: _Running) -> dict[str, Any]:
             "readings": dict(decision.readings),
             "definition": _definition(running, decision),
             "learned": asdict(decision.learned) if decision.learned else None,
+            "guarded": guarded_to_json(decision.guarded) if decision.guarded else None,
+            "scope": decision.scope,
+            "rolling": rolling_to_json(decision.rolling) if decision.rolling else None,
         }
     return status
 
@@ -630,4 +731,15 @@ def _definition(running: _Running, decision: Decision) -> dict[str, Any]:
             }
             for rule in policy.rules
         ],
+        "guardrails": [
+            {
+                "name": each.name,
+                "window_seconds": each.window_seconds,
+                "confidence": each.confidence,
+                "staleness_seconds": each.staleness_seconds,
+                "quarantine_seconds": each.quarantine_seconds,
+            }
+            for each in policy.guardrails
+        ],
+        "canary": asdict(policy.canary) if policy.canary else None,
     }

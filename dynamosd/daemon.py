@@ -32,6 +32,8 @@ from dynamosd.metrics import (
     Tally,
     Values,
     advice_values,
+    canary_values,
+    guardrail_values,
     kernel_values,
     latency_histograms,
     lease_values,
@@ -39,6 +41,7 @@ from dynamosd.metrics import (
     pause_values,
     policy_values,
     probe_values,
+    quarantine_values,
     sample_values,
     signal_values,
     source_values,
@@ -50,6 +53,7 @@ from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors, has_errors
 from dynamosd.probes.edition import Agreement, Sampler
 from dynamosd.probes.procfs import PROC, read_host
+from dynamosd.quarantines import Quarantines, quarantine_json
 from dynamosd.recording import Recorder
 from dynamosd.requests import Inbox
 from dynamosd.signals import QUANTILES, SIGNAL_KEYS, SignalWindow
@@ -165,6 +169,7 @@ class Daemon:
         )
         self._orders = Orders(settings.orders, world.say)
         self._advice = AdviceBook(self._orders, self._journal, world.say)
+        self._quarantines = Quarantines(settings.quarantines, self._journal, world.say)
         self._controller = Controller(
             switcher,
             self._leases,
@@ -174,6 +179,7 @@ class Daemon:
             world.say,
             self._orders,
             self._advice,
+            self._quarantines,
         )
         self._desk = Desk(
             Inbox(settings.runtime_dir),
@@ -199,6 +205,7 @@ class Daemon:
         self._status_errors = 0
         self._lag = 0.0
         self._orders.load()
+        self._quarantines.load(world.clock.wall())
         self._put_in_force(policies, kernel)
 
     # --------------------------------------------------------------------- from outside
@@ -261,6 +268,7 @@ class Daemon:
         sample = self._sample()
         signals = None
         self._desk.end_what_is_over()
+        self._quarantines.end_what_is_over(self._clock.wall())
         self._desk.serve()
         if sample is not None:
             signals = self._window.add(sample)
@@ -347,6 +355,7 @@ class Daemon:
             "dynamos_recording_errors_total": self._recorder.errors,
             "dynamos_status_errors_total": self._status_errors,
             "dynamos_orders_errors_total": self._orders.errors,
+            "dynamos_quarantines_errors_total": self._quarantines.errors,
             "dynamos_config_last_reload_successful": float(self._reload_ok),
             "dynamos_config_last_reload_success_timestamp_seconds": self._reloaded,
         }
@@ -355,6 +364,9 @@ class Daemon:
         values |= {"dynamos_build_info": {(__version__,): 1.0}}
         values |= policy_values(controller.policies, controller.decisions)
         values |= objective_values(controller.decisions)
+        values |= canary_values(controller.policies, controller.decisions)
+        values |= guardrail_values(controller.decisions)
+        values |= quarantine_values(self._quarantines.lasting(self._clock.wall()))
         values |= lease_values(self._leases.held)
         values |= pause_values(controller.policies, self._orders.pause_of)
         values |= advice_values(self._advice.open(controller.policies))
@@ -392,6 +404,9 @@ class Daemon:
             "labels": dict(self._settings.labels),
             "policies": self._controller.status(),
             "pauses": [pause_json(each) for each in self._orders.pauses.values()],
+            "quarantines": [
+                quarantine_json(*each) for each in self._quarantines.lasting(self._clock.wall())
+            ],
             "advice": [advice_json(each) for each in self._advice.all()],
             "last_switches": self._controller.last_switches,
             "signals": [

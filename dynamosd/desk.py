@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Does what dynamosctl asks of the daemon: pause, resume, and what is to become of advice.
+"""Does what dynamosctl asks of the daemon: pauses, what becomes of advice, ends of quarantines.
 
 Everything it does or refuses is in the journal, with who asked.
 """
@@ -77,6 +77,8 @@ class Desk:
                 return self._pause(said, by)
             case "resume":
                 return self._resume(said, by)
+            case "clear":
+                return self._clear(said, by)
             case "accept":
                 return self._accept(self._find(said), signals, by)
             case "mute":
@@ -155,6 +157,12 @@ class Desk:
             **said,
         )
         self.journal.forget(kind)
+
+    def _clear(self, said: Json, by: Person) -> Json:
+        subsystem, edition = _text(said, "subsystem"), _text(said, "edition")
+        now = self.clock.wall()
+        found = self.controller.quarantines.clear(subsystem, edition, now, by)
+        return {"cleared": found is not None}
 
     # -------------------------------------------------------------------------------- advice
 

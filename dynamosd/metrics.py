@@ -24,15 +24,25 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from dynamosd import __version__
 from dynamosd.hostsignals import CPU_BUSY, MEMORY_AVAILABLE, PRESSURE, SOURCE
-from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState
+from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState, Verdict
 from dynamosd.policy.definition import Mode
 from dynamosd.signals import SIGNAL_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dynamosd.model import Decision, KernelState, ProbeCost, Sample, Signals, SwitchResult
+    from dynamosd.model import (
+        Breach,
+        Decision,
+        KernelState,
+        ProbeCost,
+        Rolling,
+        Sample,
+        Signals,
+        SwitchResult,
+    )
     from dynamosd.orders import Pause
+    from dynamosd.policy.backoff import Sentence
     from dynamosd.policy.definition import Policy
     from dynamosd.sources.poll import Found
 
@@ -245,8 +255,8 @@ DEFINITIONS = (
         "dynamos_policy_phase",
         "gauge",
         ("policy", "phase"),
-        "1 for the phase that the policy is in: paused, frozen, cooldown, quarantined, untrusted, "
-        "no_data, trial, active, pending, inactive.",
+        "1 for the phase that the policy is in: paused, canary, frozen, cooldown, quarantined, "
+        "untrusted, no_data, trial, active, pending, inactive.",
     ),
     Definition(
         "dynamos_objective_mean",
@@ -279,6 +289,40 @@ DEFINITIONS = (
         "Trials of editions that have begun.",
     ),
     Definition(
+        "dynamos_guardrail_verdict",
+        "gauge",
+        ("policy", "guardrail", "edition", "verdict"),
+        "What a guardrail says of the edition in use: 1 for one of watching, passed, breached, "
+        "idle, no_data, untrusted; absent while the baseline is in use.",
+    ),
+    Definition(
+        "dynamos_guardrail_breaches_total",
+        "counter",
+        ("policy", "guardrail", "edition"),
+        "Times an edition has broken a guardrail; in modes observe and advise, evaluations that "
+        "found it so.",
+    ),
+    Definition(
+        "dynamos_canary_step",
+        "gauge",
+        ("policy",),
+        "At which step the policy's canary is, from 1; 0 while none goes on, absent if it has no "
+        "steps.",
+    ),
+    Definition(
+        "dynamos_canary_events_total",
+        "counter",
+        ("policy", "edition", "event"),
+        "What has become of canaries; event: started, stepped, completed, rolled_back, given_up, "
+        "ended.",
+    ),
+    Definition(
+        "dynamos_edition_quarantine_end_timestamp_seconds",
+        "gauge",
+        ("subsystem", "edition"),
+        "When the quarantine for a broken guardrail is over, Unix time; absent without one.",
+    ),
+    Definition(
         "dynamos_policy_paused",
         "gauge",
         ("policy",),
@@ -301,8 +345,8 @@ DEFINITIONS = (
         "counter",
         ("policy", "reason"),
         "Evaluations that did not switch though something asked for it; reason: observe, advise, "
-        "paused, frozen, max_switches, cooldown, quarantined, keep_for, for, samples, during, "
-        "untrusted, no_data.",
+        "paused, frozen, max_switches, cooldown, quarantined, canary, keep_for, for, samples, "
+        "during, untrusted, no_data.",
     ),
     Definition(
         "dynamos_policy_evaluations_total", "counter", ("policy",), "Evaluations of the policy."
@@ -362,6 +406,12 @@ DEFINITIONS = (
         "counter",
         (),
         "Times pauses and muted advice could not be kept, or read.",
+    ),
+    Definition(
+        "dynamos_quarantines_errors_total",
+        "counter",
+        (),
+        "Times quarantines for broken guardrails could not be kept, or read.",
     ),
     Definition(
         "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
@@ -617,6 +667,34 @@ def objective_values(decisions: Mapping[str, Decision]) -> Values:
     }
 
 
+def canary_values(policies: Iterable[Policy], decisions: Mapping[str, Decision]) -> Values:
+    """Give at which step the policies' canaries are, by their last decisions."""
+    steps: dict[Labels, float] = {}
+    for policy in policies:
+        decision = decisions.get(policy.name)
+        if policy.canary is not None and decision is not None:
+            steps[policy.name,] = decision.rolling.step if decision.rolling else 0.0
+    return {"dynamos_canary_step": steps}
+
+
+def guardrail_values(decisions: Mapping[str, Decision]) -> Values:
+    """Give what the policies' guardrails say, by their last decisions."""
+    verdicts: dict[Labels, float] = {}
+    for policy, decision in decisions.items():
+        guarded = decision.guarded
+        for name, found in guarded.findings.items() if guarded else ():
+            edition = guarded.edition if guarded else ""
+            for verdict in Verdict:
+                verdicts[policy, name, edition, str(verdict)] = float(verdict is found.verdict)
+    return {"dynamos_guardrail_verdict": verdicts}
+
+
+def quarantine_values(lasting: Iterable[tuple[str, Sentence]]) -> Values:
+    """Give when the daemon's own quarantines end."""
+    ends: dict[Labels, float] = {(name, each.edition): each.until for name, each in lasting}
+    return {"dynamos_edition_quarantine_end_timestamp_seconds": ends}
+
+
 def probe_values(probe: str, cost: ProbeCost, dropped: int, mismatches: int) -> Values:
     """Give what a probe that is attached costs, and how well it sees."""
     by_name = {
@@ -641,6 +719,8 @@ class Tally:
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
     suppressed: Counter[Labels] = field(default_factory=Counter)
     lease_errors: Counter[Labels] = field(default_factory=Counter)
+    breaches: Counter[Labels] = field(default_factory=Counter)
+    canaries: Counter[Labels] = field(default_factory=Counter)
 
     def add_switch(self, result: SwitchResult, wall: float) -> None:
         """Count a switch that was tried, or seen; ``wall`` is when, in Unix time."""
@@ -665,6 +745,14 @@ class Tally:
         """Count a lease that could not be had or kept."""
         self.lease_errors[(subsystem,)] += 1
 
+    def add_breach(self, policy: str, breach: Breach) -> None:
+        """Count a guardrail that was broken."""
+        self.breaches[policy, breach.guardrail, breach.edition] += 1
+
+    def add_canary(self, policy: str, rolling: Rolling) -> None:
+        """Count what has become of a canary."""
+        self.canaries[policy, rolling.edition, str(rolling.event)] += 1
+
     def values(self) -> Values:
         """Give all counts so far."""
         return {
@@ -674,6 +762,8 @@ class Tally:
             "dynamos_switches_suppressed_total": {**self.suppressed},
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
             "dynamos_lease_renewal_errors_total": {**self.lease_errors},
+            "dynamos_guardrail_breaches_total": {**self.breaches},
+            "dynamos_canary_events_total": {**self.canaries},
         }
 
 

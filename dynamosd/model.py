@@ -248,6 +248,7 @@ class PolicyPhase(enum.StrEnum):
     """Where a policy stands as a whole; the first of these that is true, from the top."""
 
     PAUSED = "paused"
+    CANARY = "canary"
     FROZEN = "frozen"
     COOLDOWN = "cooldown"
     QUARANTINED = "quarantined"
@@ -269,6 +270,7 @@ class Suppression(enum.StrEnum):
     MAX_SWITCHES = "max_switches"
     COOLDOWN = "cooldown"
     QUARANTINED = "quarantined"
+    CANARY = "canary"
     KEEP_FOR = "keep_for"
     FOR = "for"
     SAMPLES = "samples"
@@ -310,6 +312,95 @@ class Learned:
     editions: Mapping[str, KnownEdition]
 
 
+class Verdict(enum.StrEnum):
+    """What a guardrail has come to; the last three are those while it cannot tell."""
+
+    WATCHING = "watching"
+    PASSED = "passed"
+    BREACHED = "breached"
+    IDLE = "idle"
+    NO_DATA = "no_data"
+    UNTRUSTED = "untrusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a guardrail has found of the edition in use.
+
+    It was broken in ``bad`` windows and not in ``good`` ones since it last came to a verdict; one
+    is reached when one of them is ``needed`` more than the other. ``values`` are those it read.
+    ``has_passed``: it has, since the edition is in use for these calls, whatever it says now.
+    """
+
+    verdict: Verdict
+    bad: int
+    good: int
+    needed: int
+    reason: str
+    values: Mapping[str, float | None]
+    has_passed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """An edition has broken a guardrail; the first quarantine for that is so long."""
+
+    edition: str
+    guardrail: str
+    reason: str
+    quarantine_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What a policy's guardrails say of the edition that is guarded, in use for ``seconds``.
+
+    ``scope`` is which calls it gets, "" if it gets all.
+    """
+
+    edition: str
+    scope: str
+    seconds: float
+    findings: Mapping[str, Finding]
+    breach: Breach | None = None
+
+
+class RolloutEvent(enum.StrEnum):
+    """What happens to a canary: all but the first are switches, and the last four its end."""
+
+    HOLDS = "holds"
+    STARTED = "started"
+    STEPPED = "stepped"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
+    GIVEN_UP = "given_up"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An edition that some of the calls get, and which, by a canary of the policy's own."""
+
+    edition: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """What a decision does with a canary.
+
+    ``scope`` is which calls ``edition`` has behind it, "" for all, or after the end for none;
+    ``step`` counts from 1, and is 0 at the end. ``seconds`` is for how long the step goes on.
+    """
+
+    edition: str
+    event: RolloutEvent
+    scope: str
+    step: int
+    steps: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One evaluation's outcome and its reason; every one is recorded (unchanged ones folded).
@@ -318,7 +409,9 @@ class Decision:
     ``rule`` is "" when no rule is active and the baseline is wanted. ``suppressed`` is why another
     edition than the current one is not switched to, if one is asked for; in mode advise together
     with the action to switch. ``readings`` has the values of all that the policy reads.
-    ``learned`` is None when the policy has no objective, or while a rule is in force.
+    ``learned`` is None when the policy has no objective, or while a rule is in force; ``guarded``
+    while no edition but the baseline is in use, or the policy has no guardrails. ``scope`` is which
+    calls shall get the target, "" for all. ``rolling`` is None when no canary is going on.
     """
 
     time: float
@@ -335,6 +428,9 @@ class Decision:
     suppressed: Suppression | None = None
     readings: Mapping[str, float | None] = field(default_factory=dict)
     learned: Learned | None = None
+    guarded: Guarded | None = None
+    scope: str = ""
+    rolling: Rolling | None = None
 
 
 PARTIAL_MODES = frozenset({"scoped", "per-object"})

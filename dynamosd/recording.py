@@ -22,12 +22,19 @@ from typing import Any, BinaryIO, NamedTuple
 from backports import zstd
 
 from dynamosd.errors import InvalidInput
-from dynamosd.model import Decision, RuleState, Signal, Signals
+from dynamosd.model import Decision, Part, RuleState, Signal, Signals
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.evaluate import Asked, PolicyState, Progress, Situation
 from dynamosd.policy.expression import Input
 from dynamosd.policy.objective import Evidence, Learning
 from dynamosd.policy.readings import Average
+from dynamosd.policy.rollout_json import (
+    guarded_to_json,
+    rolling_to_json,
+    rollout_from_json,
+    watch_from_json,
+    watch_to_json,
+)
 
 FORMAT = "dynamos-recording"
 VERSION = 2
@@ -45,6 +52,9 @@ RETRY_SECONDS = 60.0
 _LEVEL = 3
 _CHUNK_BYTES = 256
 """What is read at a time: of a chunk that has noise in it nothing can be used."""
+
+_SOMETIMES = ("guarded", "scope", "rolling")
+"""The parts of a decision that not every one has."""
 
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -213,6 +223,8 @@ def _decided(situation: Situation, decision: Decision) -> Json:
         entry["quarantined"] = dict(situation.quarantined)
     if situation.paused:
         entry["paused"] = situation.paused
+    if situation.part:
+        entry["part"] = [situation.part.edition, situation.part.scope]
     if situation.suspended:
         entry["suspended"] = situation.suspended
     return {**entry, **decision_to_json(decision)}
@@ -220,7 +232,7 @@ def _decided(situation: Situation, decision: Decision) -> Json:
 
 def decision_to_json(decision: Decision) -> Json:
     """Give what a decision came to."""
-    return {
+    said: Json = {
         "action": str(decision.action),
         "target": decision.target,
         "rule": decision.rule,
@@ -229,6 +241,13 @@ def decision_to_json(decision: Decision) -> Json:
         "rules": {rule: str(state) for rule, state in decision.rules.items()},
         "reason": decision.reason,
     }
+    if decision.guarded is not None:
+        said["guarded"] = guarded_to_json(decision.guarded)
+    if decision.scope:
+        said["scope"] = decision.scope
+    if decision.rolling is not None:
+        said["rolling"] = rolling_to_json(decision.rolling)
+    return said
 
 
 # -------------------------------------------------------------------------------------- state
@@ -243,6 +262,8 @@ def state_to_json(state: PolicyState) -> Json:
         "asked": None if state.asked is None else list(state.asked),
         "frozen_until": state.frozen_until,
         "learning": None if state.learning is None else asdict(state.learning),
+        "watch": None if state.watch is None else watch_to_json(state.watch),
+        "rollout": None if state.rollout is None else asdict(state.rollout),
     }
 
 
@@ -261,6 +282,8 @@ def state_from_json(data: Json) -> PolicyState:
         asked=None if data["asked"] is None else Asked(*data["asked"]),
         frozen_until=data["frozen_until"],
         learning=_learning_from_json(data.get("learning")),
+        watch=watch_from_json(data.get("watch")),
+        rollout=rollout_from_json(data.get("rollout")),
     )
 
 
@@ -288,6 +311,7 @@ class Entry:
     digest: str = ""
     state: PolicyState | None = None
     suspended: str = ""
+    part: Part | None = None
 
     def situation(self, tick: Tick) -> Situation:
         """Give what the policy found at a tick, which has this entry."""
@@ -299,6 +323,7 @@ class Entry:
             self.paused,
             self.suspended,
             labels=tick.labels,
+            part=self.part,
         )
 
 
@@ -427,9 +452,13 @@ def _entry(entry: Json) -> Entry:
         current=entry["current"],
         quarantined=entry.get("quarantined", {}),
         paused=entry.get("paused", ""),
-        decided={key: entry[key] for key in decided},
+        decided={
+            **{key: entry[key] for key in decided},
+            **{key: entry[key] for key in _SOMETIMES if key in entry},
+        },
         subsystem=entry.get("subsystem", ""),
         digest=entry.get("digest", ""),
         state=state_from_json(entry["state"]) if "state" in entry else None,
         suspended=entry.get("suspended", ""),
+        part=Part(*map(str, entry["part"])) if "part" in entry else None,
     )

@@ -15,9 +15,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from dynamosd.clock import Ticker
-from dynamosd.model import Action, Decision
+from dynamosd.model import Action, Decision, Part
+from dynamosd.policy.backoff import Backoff
 from dynamosd.policy.definition import Mode, Policy
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, evaluate
+from dynamosd.policy.rollout import stands_after
 from dynamosd.recording import Tick, decision_to_json
 
 FLAP_SECONDS = 60.0
@@ -36,13 +38,14 @@ class Span(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """A switch, at ``wall`` in Unix time."""
+    """A switch, at ``wall`` in Unix time; ``scope`` is which calls get the target, "" for all."""
 
     wall: float
     origin: str
     target: str
     rule: str
     reason: str
+    scope: str = ""
 
 
 class Evaluation(NamedTuple):
@@ -110,14 +113,13 @@ class Replayed:
         """Take an evaluation in; what was active since the last one is known by now."""
         self.pass_time(tick)
         moves = decision.action is Action.SWITCH and self.policy.mode is Mode.ENFORCE
-        self._open = (tick.now, tick.wall, decision.target if moves else decision.current)
+        active = stands_after(decision, None)[0] if moves else decision.current
+        self._open = (tick.now, tick.wall, active)
         self.evaluated += 1
         if self.keep:
             self.evaluations.append(Evaluation(tick.wall, decision))
         if moves:
-            self.switches.append(
-                Switch(tick.wall, decision.current, decision.target, decision.rule, decision.reason)
-            )
+            self.switches.append(_switch(tick.wall, decision))
         if decision.suppressed is not None:
             self.suppressed[str(decision.suppressed)] += 1
 
@@ -192,7 +194,8 @@ def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replay
     policy = replace(policy, mode=Mode.ENFORCE)
     replayed = Replayed(policy, keep)
     subsystems: dict[str, str] = {}
-    state, current, last = PolicyState(), policy.baseline, None
+    state, current, last, backoff = PolicyState(), policy.baseline, None, Backoff()
+    part: Part | None = None
     ticker = Ticker(policy.interval_seconds, 0.0)
     for tick in ticks:
         subsystems |= {each.policy: each.subsystem for each in tick.entries.values() if each.state}
@@ -201,19 +204,21 @@ def as_if(policy: Policy, ticks: Iterable[Tick], *, keep: bool = True) -> Replay
             None,
         )
         if last is None or _is_gap(policy, last, tick.now):
-            current = entry.current if entry else policy.baseline
+            current, part = entry.current if entry else policy.baseline, None
             state = adopt(policy, current, tick.now)
             ticker = Ticker(policy.interval_seconds, tick.now)
         last = tick.now
         if not ticker.is_due(tick.now):
             continue
         ticker.arrive(tick.now)
-        quarantined = entry.quarantined if entry else {}
-        situation = Situation(current, tick.now, tick.wall, quarantined, labels=tick.labels)
+        quarantined = {**(entry.quarantined if entry else {}), **backoff.quarantined(tick.wall)}
+        situation = Situation(
+            current, tick.now, tick.wall, quarantined, labels=tick.labels, part=part
+        )
         decision, state = evaluate(policy, tick.signals, state, situation)
+        backoff.take(decision, tick.wall)
         replayed.add(tick, decision)
-        if decision.action is Action.SWITCH:
-            current = decision.target
+        current, part = stands_after(decision, part)
     return replayed
 
 
@@ -238,6 +243,14 @@ def compare(first: Replayed, second: Replayed) -> list[Apart]:
         else:
             found.append(Apart(begin, end, one.edition, two.edition))
     return found
+
+
+def _switch(wall: float, decision: Decision) -> Switch:
+    origin, target = decision.current, decision.target
+    if origin == target and decision.rolling is not None:
+        # Calls come back from the edition that has had some of them.
+        origin = decision.rolling.edition
+    return Switch(wall, origin, target, decision.rule, decision.reason, decision.scope)
 
 
 def _is_gap(policy: Policy, before: float, now: float) -> bool:

@@ -191,11 +191,16 @@ class FakeModule:
         for path in (self.sysfs / subsystem / "functions").glob("*/*/in_flight"):
             _put(path, 0)
 
-    def call(self, subsystem: str, function: str, times: int = 1, *, blocked: int = 0) -> None:
-        """Let ``times`` calls run through, and ``blocked`` more enter and stay."""
+    def call(
+        self, subsystem: str, function: str, times: int = 1, *, blocked: int = 0, which: str = ""
+    ) -> None:
+        """Let ``times`` calls run through, and ``blocked`` more enter and stay.
+
+        They get the active edition, or the one that ``which`` names, as when it is partial.
+        """
         folder = self.sysfs / subsystem / "functions" / function
         active = self.sysfs / subsystem / "active"
-        edition = folder / active.read_text().strip()
+        edition = folder / (which or active.read_text().strip())
         if not edition.exists():
             edition = folder / ORIGINAL
         _add(edition / "calls", times + blocked)

@@ -57,6 +57,15 @@ example:
   dynamosctl edition clear readahead streaming
 """
 
+CLEAR_HELP = """\
+Ends the kernel module's quarantine, after a fault or by hand, and the daemon's,
+after a breach of a policy's guardrail (docs/policy.md), if a daemon is running.
+A breach still counts: the next quarantine is twice as long.
+
+example:
+  dynamosctl edition clear readahead streaming
+"""
+
 SET_HELP = """\
 example:
   dynamosctl edition set readahead streaming window=64
@@ -246,6 +255,7 @@ def _add_runtime_dir(parser: _Parser) -> None:
 
 def _add_kernel(commands: _Commands[_Parser]) -> None:
     from dynamosd.cli import arguments, kernel  # noqa: PLC0415 - see the top
+    from dynamosd.policy import scopes  # noqa: PLC0415 - see the top
 
     _add_runtime_dir(_add(commands, "status", "what is active, and why", kernel.show_status))
     _add(commands, "list", "subsystems, functions, editions, counters", kernel.show_list)
@@ -263,7 +273,7 @@ def _add_kernel(commands: _Commands[_Parser]) -> None:
         help="exclusive: for how long callers may be held, such as 500ms (1s)",
     )
     switch.add_argument(
-        "--scope", type=arguments.scope, help=f"scoped: which calls: {arguments.SCOPES}"
+        "--scope", type=arguments.scope, help=f"scoped: which calls: {scopes.FORMS}"
     )
     switch.add_argument(
         "--objects",
@@ -498,7 +508,10 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     tune.add_argument("assignment", metavar="NAME=VALUE", type=arguments.assignment)
     text = "keep an edition from being switched to"
     _add_pair(_add(below, "quarantine", text, edition.quarantine, QUARANTINE_HELP))
-    _add_pair(_add(below, "clear", "end an edition's quarantine", edition.clear))
+    clear = _add(below, "clear", "end an edition's quarantine", edition.clear, CLEAR_HELP)
+    _add_pair(clear)
+    _add_timeout(clear)
+    _add_runtime_dir(clear)
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
 

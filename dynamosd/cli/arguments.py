@@ -5,23 +5,15 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import re
 import time
 
 from dynamosd.errors import UsageError
 from dynamosd.kmod import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from dynamosd.model import SwitchOptions
+from dynamosd.policy.scopes import FORMS, check_scope
 
 MODES = ("concurrent", "exclusive", "per-object", "scoped")
 OBJECTS = ("migrate", "keep")
-SCOPES = "cpus:LIST, task:PID, cgroup:PATH, share:1/N or handler"
-
-_SCOPE = re.compile(
-    r"cpus:\d+(-\d+)?(,\d+(-\d+)?)*|task:\d{1,10}|cgroup:/[!#-~]*|share:1/(?P<share>\d{1,7})|handler",
-    re.ASCII,
-)
-_MAX_SHARE = 1_000_000
-
 _MODE_OF = {"scope": "scoped", "objects": "per-object", "timeout": "exclusive"}
 """Each of these options belongs to one mode."""
 
@@ -57,12 +49,10 @@ def timeout(text: str) -> float:
 
 def scope(text: str) -> str:
     """Check the form of a scope; whether what it names is there is the kernel module's to say."""
-    match = _SCOPE.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a scope: {SCOPES}')
-    if match["share"] and not 1 <= int(match["share"]) <= _MAX_SHARE:
-        raise argparse.ArgumentTypeError(f'"{text}": N is between 1 and {_MAX_SHARE}')
-    return text
+    try:
+        return check_scope(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def moment(text: str) -> float:
@@ -111,5 +101,5 @@ def switch_options(args: argparse.Namespace) -> SwitchOptions:
         if option in _CHOOSE_THE_MODE:
             mode = its
     if mode == "scoped" and args.scope is None:
-        raise UsageError("mode scoped needs --scope", hint=f"a scope is {SCOPES}")
+        raise UsageError("mode scoped needs --scope", hint=f"a scope is {FORMS}")
     return SwitchOptions(mode, args.timeout, args.scope, args.objects)

@@ -7,11 +7,13 @@ import dataclasses
 import subprocess
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import print_json, print_note, print_table
+from dynamosd import status
+from dynamosd.cli.output import print_json, print_note, print_table, quarantines_of
 from dynamosd.cli.subsystem import details, edition_counts, lease_of
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.model import ORIGINAL, EditionState
+from dynamosd.requests import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -124,6 +126,8 @@ def clear(args: argparse.Namespace, kmod: Kmod) -> int:
     before = kmod.read_quarantine(args.subsystem, args.edition)
     kmod.clear(args.subsystem, args.edition)
     why = kmod.read_quarantine(args.subsystem, args.edition)
+    if _clear_daemons(args):
+        before = ", ".join(filter(None, (before, "guardrail")))
     name = f"{args.subsystem}/{args.edition}"
     if args.output == "json":
         _print_quarantine(args, why, kmod.read_active(args.subsystem))
@@ -132,6 +136,15 @@ def clear(args: argparse.Namespace, kmod: Kmod) -> int:
     else:
         print(f"{name}: may be switched to again (it was in quarantine: {before})")
     return 0
+
+
+def _clear_daemons(args: argparse.Namespace) -> bool:
+    """Have the daemon end its own quarantine, if it has one; True if it did."""
+    found = quarantines_of(status.read(args.runtime_dir), args.subsystem)
+    if args.edition not in {each["edition"] for each in found}:
+        return False
+    said = {"command": "clear", "subsystem": args.subsystem, "edition": args.edition}
+    return bool(ask(args.runtime_dir, said, args.timeout, ROOT_HINT)["cleared"])
 
 
 def _print_quarantine(args: argparse.Namespace, why: str | None, active: str | None) -> None:

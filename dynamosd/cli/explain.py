@@ -89,8 +89,9 @@ def _print_policy(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> None:
     if last:
         arrow = f"{last['from']} -> {last['to']}"
         print_note(f"last switch: {arrow} at {last['time']} ({last['trigger']})")
-    if policy.get("learned"):
-        _print_learned(policy["learned"])
+    for key, show in _MORE.items():
+        if policy.get(key):
+            show(policy[key])
     for rule in policy["definition"]["rules"]:
         _print_rule(rule, policy["readings"])
 
@@ -108,6 +109,29 @@ def _print_learned(learned: Mapping[str, Any]) -> None:
         unsure = "unknown" if margin is None else format_number(margin)
         mean = format_number(known["mean"])
         print_note(f"{edition}: {mean} ± {unsure}, {known['samples']} samples", indent="      ")
+
+
+def _print_rolling(rolling: Mapping[str, Any]) -> None:
+    """Show how far a canary has come."""
+    if not rolling["step"]:
+        print(f"  canary: {rolling['edition']}, {rolling['event']}")
+        return
+    spent = format_duration(rolling["seconds"])
+    step = f"step {rolling['step']} of {rolling['steps']} ({rolling['scope']})"
+    print(f"  canary: {rolling['edition']}, {step} for {spent}")
+
+
+def _print_guarded(guarded: Mapping[str, Any]) -> None:
+    """Show what the guardrails say of the edition in use."""
+    used = format_duration(guarded["seconds"])
+    scope = f" ({guarded['scope']})" if guarded["scope"] else ""
+    print(f"  guardrails: {guarded['edition']}{scope}, in use for {used}")
+    for name, found in guarded["guardrails"].items():
+        print_note(f"{name}: {found['verdict']}; {found['reason']}", indent="    ")
+
+
+_MORE = {"learned": _print_learned, "rolling": _print_rolling, "guarded": _print_guarded}
+"""What some policies have besides rules."""
 
 
 def _print_rule(rule: Mapping[str, Any], readings: Mapping[str, Any]) -> None:
@@ -143,7 +167,7 @@ def _values(comparison: Comparison) -> str:
 def _json(policy: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, object]:
     keys = ("name", "file", "subsystem", "mode", "trouble", "phase", "suppressed", "current")
     shown: dict[str, object] = {key: policy.get(key) for key in keys}
-    more = ("action", "target", "rule", "reason", "learned", "paused", "advice")
+    more = ("action", "target", "rule", "reason", *_MORE, "scope", "paused", "advice")
     shown |= {key: policy.get(key) for key in more}
     shown["last_switch"] = daemon.get("last_switches", {}).get(policy["subsystem"])
     # A policy that has not been evaluated yet has neither.

@@ -23,6 +23,7 @@ from dynamosd.cli.subsystem import (
     lease_of,
     list_json,
     notes,
+    quarantine_notes,
     safety_notes,
     status_json,
 )
@@ -100,6 +101,8 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
     ]
     print_table(head, rows, right="SWITCHES,IN FLIGHT")
     for note in notes(subsystem):
+        print_note(note)
+    for note in quarantine_notes(daemon, subsystem.name):
         print_note(note)
     since = (daemon or {}).get("last_switches", {}).get(subsystem.name)
     if since:

@@ -87,3 +87,9 @@ def policies_of(status: Mapping[str, Any] | None, subsystem: str) -> list[Mappin
     """Give what the daemon says of the policies of a subsystem."""
     policies = (status or {}).get("policies", [])
     return [policy for policy in policies if policy.get("subsystem") == subsystem]
+
+
+def quarantines_of(status: Mapping[str, Any] | None, subsystem: str) -> list[Mapping[str, Any]]:
+    """Give the editions of a subsystem that the daemon itself keeps in quarantine."""
+    found = (status or {}).get("quarantines", [])
+    return [each for each in found if each.get("subsystem") == subsystem]

@@ -144,7 +144,8 @@ def _describe(path: Path, survey: Survey) -> str:
 def _print_replayed(made: Replayed, flap: float) -> None:
     for switch in made.switches:
         rule = switch.rule or "baseline"
-        print(f"{rfc3339(switch.wall)}  {switch.origin} -> {switch.target}  ({rule})")
+        scope = f" for {switch.scope}" if switch.scope else ""
+        print(f"{rfc3339(switch.wall)}  {switch.origin} -> {switch.target}{scope}  ({rule})")
         print_note(switch.reason, indent="    ")
     seconds = made.seconds
     total = sum(seconds.values()) or 1.0
@@ -173,10 +174,11 @@ def _print_apart(apart: Sequence[Apart], made: Replayed, other: Replayed) -> Non
 
 
 def _describe_difference(difference: Difference) -> str:
+    recorded, replayed = difference.recorded, difference.replayed
     changed = [
-        f"{key} {difference.recorded[key]!r} became {value!r}"
-        for key, value in difference.replayed.items()
-        if difference.recorded[key] != value
+        f"{key} {recorded.get(key)!r} became {replayed.get(key)!r}"
+        for key in dict.fromkeys((*recorded, *replayed))
+        if recorded.get(key) != replayed.get(key)
     ]
     return f"{rfc3339(difference.wall)}: not what the daemon decided: {', '.join(changed)}"
 
@@ -226,6 +228,7 @@ def _replayed_json(made: Replayed, flap: float) -> dict[str, object]:
                 "to": each.target,
                 "rule": each.rule,
                 "reason": each.reason,
+                "scope": each.scope or None,
             }
             for each in made.switches
         ],

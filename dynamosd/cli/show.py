@@ -19,6 +19,7 @@ from dynamosd.cli.subsystem import (
     list_json,
     notes,
     print_policy,
+    quarantine_notes,
     status_json,
 )
 from dynamosd.cli.words import because, trigger_of
@@ -161,6 +162,8 @@ def _print_kernel(subsystem: Subsystem, since: Since) -> None:
 
 
 def _print_daemon(daemon: Mapping[str, Any], subsystem: str) -> None:
+    for note in quarantine_notes(daemon, subsystem):
+        print_note(note)
     policies = policies_of(daemon, subsystem)
     print()
     if not policies:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dynamosd.cli.output import colour, policies_of, print_note
+from dynamosd.cli.output import colour, policies_of, print_note, quarantines_of
 from dynamosd.model import Counts
 
 if TYPE_CHECKING:
@@ -81,6 +81,15 @@ def safety_notes(subsystem: Subsystem) -> list[str]:
     return [f"{name}: {text}" for name, text in found if text]
 
 
+def quarantine_notes(daemon: Mapping[str, Any] | None, subsystem: str) -> list[str]:
+    """Say which editions the daemon itself keeps in quarantine, and why."""
+    found = []
+    for each in quarantines_of(daemon, subsystem):
+        why = f"guardrail {each['guardrail']} of policy {each['policy']}: {each['reason']}"
+        found.append(f"{each['edition']}: in quarantine until {each['until']} ({why})")
+    return found
+
+
 def status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[str, object]:
     """Give how a subsystem stands, and what the daemon says of it."""
     return {
@@ -103,6 +112,7 @@ def status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[
         "in_flight": in_flight(subsystem),
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
         "policies": policies_of(daemon, subsystem.name),
+        "quarantines": quarantines_of(daemon, subsystem.name),
     }
 
 
@@ -177,6 +187,7 @@ def print_policy(policy: Mapping[str, Any]) -> None:
         print_note("has not been evaluated yet")
         return
     switched = policy["action"] == "switch" and policy["mode"] == "enforce"
+    switched = switched and not policy.get("scope")
     current = policy["target"] if switched else policy["current"]
     phase, target = policy["phase"], policy["target"]
     print_note(f"{current} is active; the policy is {phase}, and wants {target}")

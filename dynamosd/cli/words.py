@@ -136,6 +136,29 @@ def _resume(record: Record) -> str:
     return f"{about} no longer paused: {why}"
 
 
+def _guardrail(record: Record) -> str:
+    part = f" ({record['scope']})" if record.get("scope") else ""
+    said = f"guardrail {record['guardrail']} of policy {record['policy']}"
+    return f"{said}, {record['edition']}{part}: {record['verdict']}{because(record['reason'])}"
+
+
+def _quarantine(record: Record) -> str:
+    edition = record["edition"]
+    if record["result"] == "begun":
+        said = f"{edition} is in quarantine{_until(record)} (no. {record['count']})"
+        return f"{said}: guardrail {record['guardrail']} of policy {record['policy']}"
+    over = record.get("uid") is None
+    why = "its time is over" if over else f"ended by {_person(record)}"
+    return f"{edition} is no longer in quarantine: {why}"
+
+
+def _canary(record: Record) -> str:
+    said = f"canary of policy {record['policy']}, {record['edition']}: {record['event']}"
+    if record["step"]:
+        said += f", step {record['step']} of {record['steps']} ({record['scope']})"
+    return said + because(record.get("reason"))
+
+
 def _start(record: Record) -> str:
     policies = ", ".join(f"{name} ({mode})" for name, mode in record["policies"].items())
     said = f"daemon {record['version']} started, pid {record['pid']}; policies: "
@@ -167,6 +190,9 @@ _KINDS: dict[str, Words] = {
     "unmute": _mute,
     "decision": _decision,
     "switch": _switch,
+    "guardrail": _guardrail,
+    "quarantine": _quarantine,
+    "canary": _canary,
     "lease": _lease,
     "completed": lambda each: f"every object has edition {each['edition']}",
     "trouble": lambda each: f"policy {each['policy']}: {each['reason']}",

@@ -86,6 +86,12 @@ def read_of(signal: str, arguments: Sequence[object]) -> Input:
     return Input(signal, "".join(named.values()), edition)
 
 
+def can_be_of_edition(read: Input) -> bool:
+    """Tell whether what is read is of all editions together, and could be of one."""
+    forms = ARGUMENTS.get(read.signal, ())
+    return not read.edition and len(forms) > 1 and any(EDITION in form for form in forms)
+
+
 def parse_read(text: str) -> Input:
     """Return what a signal reads that is written as in conditions.
 

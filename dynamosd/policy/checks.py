@@ -17,6 +17,7 @@ from dynamosd.policy.condition import (
     Condition,
     ConditionError,
     Fault,
+    Sides,
     compile_condition,
     compile_number,
 )
@@ -28,6 +29,7 @@ from dynamosd.policy.positions import Document, Path, Place
 from dynamosd.policy.problems import Problem, Severity, did_you_mean
 from dynamosd.policy.regions import always, follows
 from dynamosd.policy.schema import ObjectiveSpec
+from dynamosd.policy.scopes import one_in
 from dynamosd.signals import EDITION, FUNCTION, NAME
 
 _SUBSYSTEM: Path = ("spec", "subsystem")
@@ -37,7 +39,10 @@ _SWITCH_MODE: Path = ("spec", "switch", "mode")
 _SWITCH_TIMEOUT: Path = ("spec", "switch", "timeout")
 _LIMITS: Path = ("spec", "limits")
 _OBJECTIVE: Path = ("spec", "objective")
+_GUARDRAILS: Path = ("spec", "guardrails")
+_CANARY: Path = ("spec", "canary")
 _CONDITIONS = ("when", "until")
+_OF_GUARDRAIL = ("breach", "activity")
 
 
 @dataclass(slots=True)
@@ -59,7 +64,10 @@ class Checker:
             for key in _CONDITIONS:
                 self._compile((*path, key))
         self._check_objective()
-        self._check_rule_names()
+        self._check_guardrails()
+        self._check_canary()
+        self._check_names(self._rules(), "rule", "duplicate-rule")
+        self._check_names(self._guardrails(), "guardrail", "duplicate-guardrail")
         self._check_hysteresis()
         self._check_useless_rules()
         self._check_timeout()
@@ -71,15 +79,21 @@ class Checker:
         self._check_known_names()
 
     def _rules(self) -> list[Path]:
-        rules = _value(self.document.data, _RULES)
-        return [(*_RULES, index) for index in range(len(rules) if isinstance(rules, list) else 0)]
+        return self._items(_RULES)
 
-    def _compile(self, path: Path) -> None:
+    def _guardrails(self) -> list[Path]:
+        return self._items(_GUARDRAILS)
+
+    def _items(self, path: Path) -> list[Path]:
+        found = _value(self.document.data, path)
+        return [(*path, index) for index in range(len(found) if isinstance(found, list) else 0)]
+
+    def _compile(self, path: Path, sides: Sides | None = None) -> None:
         text = _text(self.document, path)
         if not text:
             return
         try:
-            condition = compile_condition(text)
+            condition = compile_condition(text, sides)
         except ConditionError as error:
             for fault in error.faults:
                 self._report_fault(path, fault)
@@ -106,16 +120,16 @@ class Checker:
             return Place(start.line, start.column + column - 1), ""
         return self.document.place_of(path), f", at {line}:{column} of this text"
 
-    def _check_rule_names(self) -> None:
+    def _check_names(self, paths: Iterable[Path], what: str, code: str) -> None:
         seen: dict[str, int] = {}
-        for path in self._rules():
+        for path in paths:
             name = _text(self.document, (*path, "name"))
             if name is None:
                 continue
             place = self.document.place_of((*path, "name"))
             if name in seen:
-                message = f'rule "{name}" is already in line {seen[name]}'
-                self._add(place, Severity.ERROR, message, "duplicate-rule")
+                message = f'{what} "{name}" is already in line {seen[name]}'
+                self._add(place, Severity.ERROR, message, code)
             seen.setdefault(name, place.line)
 
     def _check_hysteresis(self) -> None:
@@ -167,6 +181,45 @@ class Checker:
         for key in ("activity", "retryOn"):
             self._compile((*_OBJECTIVE, key))
         self._check_trials()
+
+    def _check_guardrails(self) -> None:
+        """Check guardrails with no edition: which one it is changes nothing about what is right."""
+        baseline = _text(self.document, _BASELINE) or ORIGINAL
+        for path in self._guardrails():
+            for key in _OF_GUARDRAIL:
+                self._compile((*path, key), Sides("", baseline))
+
+    def _check_canary(self) -> None:
+        """Check that each step is another one, and gives the edition no fewer calls."""
+        seen: dict[str, int] = {}
+        fewest: int | None = None
+        for path in self._items((*_CANARY, "steps")):
+            scope = _text(self.document, (*path, "scope"))
+            if scope is None:
+                continue
+            place = self.document.place_of((*path, "scope"))
+            if scope in seen:
+                message = f'scope "{scope}" is already in line {seen[scope]}'
+                self._add(place, Severity.ERROR, message, "duplicate-scope")
+            seen.setdefault(scope, place.line)
+            share = one_in(scope)
+            if share is not None and fewest is not None and share > fewest:
+                message = f"{scope} is fewer calls than the step before has"
+                self._add(place, Severity.ERROR, message, "shrinking-scope")
+            fewest = share if share is not None else fewest
+            if scope.startswith("task:"):
+                message = "a process has another number each time: it cannot stand in a policy"
+                self._add(place, Severity.ERROR, message, "bad-scope", "use its cgroup")
+        spec = _value(self.document.data, ("spec",))
+        if isinstance(spec, dict) and "canary" in spec and "guardrails" not in spec:
+            message = "nothing says what is bad: the canary's steps only wait"
+            self._add(
+                self.document.place_of(_CANARY),
+                Severity.WARNING,
+                message,
+                "canary-without-guardrails",
+                'add "guardrails"',
+            )
 
     def _compile_number(self, path: Path) -> None:
         text = _text(self.document, path)
@@ -294,8 +347,12 @@ class Checker:
     def _check_modes(self, modes: Mapping[str, frozenset[str]]) -> None:
         """Check that every edition the policy uses can be switched to and from like that."""
         mode = _text(self.document, _SWITCH_MODE)
-        if mode is None or mode not in list(SwitchMode):
-            return
+        if mode in list(SwitchMode):
+            self._check_mode(str(mode), _SWITCH_MODE, modes)
+        if isinstance(_value(self.document.data, _CANARY), dict):
+            self._check_mode("scoped", _CANARY, modes)
+
+    def _check_mode(self, mode: str, path: Path, modes: Mapping[str, frozenset[str]]) -> None:
         used = [_text(self.document, _BASELINE) or ORIGINAL]
         used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
         used += [edition for _, edition in self._tried()]
@@ -303,7 +360,7 @@ class Checker:
             # An older module does not say which modes an edition allows.
             if (allowed := modes.get(edition)) and mode not in allowed:
                 message = f'edition "{edition}" does not allow mode "{mode}"'
-                self._error(_SWITCH_MODE, message, "mode-not-allowed", _choices(allowed))
+                self._error(path, message, "mode-not-allowed", _choices(allowed))
 
     def _check_references(self, subsystem: str, names: SubsystemNames) -> None:
         """Check the functions and editions that conditions name."""

@@ -24,7 +24,14 @@ from dynamosd.hostsignals import LABEL
 from dynamosd.labels import check_text
 from dynamosd.model import SignalKey, Signals
 from dynamosd.policy import facts, syntax
-from dynamosd.policy.arguments import LISTED, BadArgument, example, read_of, usage
+from dynamosd.policy.arguments import (
+    LISTED,
+    BadArgument,
+    can_be_of_edition,
+    example,
+    read_of,
+    usage,
+)
 from dynamosd.policy.durations import format_duration, parse_duration
 from dynamosd.policy.expression import MISSING, Input, Program, Undecided, Unsupported, build
 from dynamosd.policy.problems import did_you_mean
@@ -36,6 +43,11 @@ MAX_LENGTH = 4096
 
 EWMA = "ewma"
 """The function that smooths a signal: an exponentially weighted moving average."""
+
+BASELINE = "baseline"
+"""The function that gives the baseline's value of a signal; only guardrails compare with it."""
+
+_BASELINE_EXAMPLE = f'e.g. {BASELINE}(p99("pipe_write"))'
 
 MAX_SMOOTH_SECONDS = 3600.0
 
@@ -85,6 +97,13 @@ class Reference:
     name: str
     line: int
     column: int
+
+
+class Sides(NamedTuple):
+    """Whose signals a guardrail compares where it names no edition: the first one's by itself."""
+
+    edition: str
+    baseline: str
 
 
 class Outcome(NamedTuple):
@@ -171,8 +190,11 @@ def _picker(
     return lambda values: [values[name] for name in names]
 
 
-def compile_condition(text: str) -> Condition:
+def compile_condition(text: str, sides: Sides | None = None) -> Condition:
     """Compile a condition and check its names and types.
+
+    With ``sides`` it is a guardrail's: signals are those of the one edition, and within
+    `BASELINE` those of the other.
 
     Raises:
         ConditionError: with everything that is wrong with it.
@@ -183,7 +205,7 @@ def compile_condition(text: str) -> Condition:
         message = f"a condition must be true or false, this is a {kind}"
         hint = f"compare it, e.g. {text.strip()} > 1.0" if kind == "double" else ""
         raise ConditionError((Fault(1, 1, message, "condition-type", hint),))
-    return _make(text, program)
+    return _make(text, program, sides)
 
 
 def compile_number(text: str) -> Condition:
@@ -212,10 +234,10 @@ def _check(text: str) -> cel.Expression:
         raise ConditionError(tuple(_explain(str(error), text))) from None
 
 
-def _make(text: str, program: cel.Expression) -> Condition:
+def _make(text: str, program: cel.Expression, sides: Sides | None = None) -> Condition:
     """Make a condition of what was checked, if there is nothing in it that has no place there."""
     tree = facts.rewrite(syntax.parse(program.serialize()))
-    inspector = _Inspector(text)
+    inspector = _Inspector(text, sides)
     inspector.look_at(tree)
     try:
         made = Program(*build(tree, inspector.reads.get))
@@ -236,6 +258,7 @@ def _environment() -> cel.Env:
         name: [[cel.Type.STRING] * len(form) for form in forms] for name, forms in ARGUMENTS.items()
     }
     functions[EWMA] = [[cel.Type.DOUBLE, cel.Type.STRING]]
+    functions[BASELINE] = [[cel.Type.DOUBLE]]
     return cel.NewEnv(
         functions=[
             cel.FunctionDecl(name, [_overload(name, parameters) for parameters in forms])
@@ -257,10 +280,11 @@ _ENVIRONMENT = _environment()
 class _Inspector:
     """Finds the signals in a tree, and what conditions may not have.
 
-    ``reads`` is what each call of a signal or of `EWMA` reads.
+    ``reads`` is what each call of a signal, of `EWMA` or of `BASELINE` reads.
     """
 
     text: str
+    sides: Sides | None = None
     reads: dict[syntax.Node, Input] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -277,6 +301,11 @@ class _Inspector:
         for node in syntax.walk(tree):
             if isinstance(node, syntax.Call) and node.function == EWMA:
                 self._look_at_average(node)
+        for node in syntax.walk(tree):
+            if isinstance(node, syntax.Call) and node.function == BASELINE:
+                self._look_at_baseline(node)
+        if self.sides is not None:
+            self._take_sides(self.sides)
 
     def refuse(self, node: syntax.Node) -> None:
         """Say that something has no place in a condition, unless something about it was said."""
@@ -331,8 +360,34 @@ class _Inspector:
         except ValueError as error:
             self._add(span, f"the second argument of {EWMA}: {error}", "signal-argument")
 
+    def _look_at_baseline(self, call: syntax.Call) -> None:
+        (of,) = call.arguments
+        if self.sides is None:
+            message = f"{BASELINE} is for guardrails only"
+            hint = 'name the edition, e.g. p99("pipe_write", "original")'
+            self._add(call, message, "condition-syntax", hint)
+            return
+        read = self.reads.get(of)
+        if read is not None and can_be_of_edition(read):
+            self.reads[call] = read._replace(edition=self.sides.baseline)
+        elif read is not None or not _is_a_signal(of):
+            message = f"the argument of {BASELINE} must be a signal of editions, without one"
+            self._add(of, message, "signal-argument", _BASELINE_EXAMPLE)
+
+    def _take_sides(self, sides: Sides) -> None:
+        """Let what names no edition be of the one that is guarded."""
+        for call, read in self.reads.items():
+            of_baseline = isinstance(call, syntax.Call) and call.function == BASELINE
+            if can_be_of_edition(read) and not of_baseline:
+                self.reads[call] = read._replace(edition=sides.edition)
+
     def _add(self, node: syntax.Node, message: str, code: str, hint: str = "") -> None:
         self.faults.append(Fault(*_place(self.text, node.offset), message, code, hint))
+
+
+def _is_a_signal(node: syntax.Node) -> bool:
+    """Tell whether there was something to say of a call as a signal already."""
+    return isinstance(node, syntax.Call) and (node.function in SIGNALS or node.function == EWMA)
 
 
 def _span(node: syntax.Node) -> float:
@@ -372,6 +427,9 @@ def _fault(line: int, column: int, message: str, text: str) -> Fault:
             return Fault(line, column, usage(name), "signal-argument", example(name))
         if name == EWMA:
             return _average_fault(line, column)
+        if name == BASELINE:
+            message = f"{BASELINE} takes a signal, in parentheses"
+            return Fault(line, column, message, "signal-argument", _BASELINE_EXAMPLE)
         hint = did_you_mean(name, [*ARGUMENTS, EWMA]) or LISTED
         start = _start_of_name(text, line, column, name)
         return Fault(line, start, f'unknown name "{name}"', "unknown-signal", hint)

@@ -12,9 +12,11 @@ from dynamosd.hostsignals import FROM_SITUATION
 from dynamosd.model import SignalKey, Source
 from dynamosd.policy.condition import Condition
 from dynamosd.policy.expression import Input
+from dynamosd.policy.guardrails import Guardrail
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.objective import Objective
 from dynamosd.policy.problems import Problem
+from dynamosd.policy.rollout import Canary
 
 DEFAULT_GRACE_SECONDS = 30.0
 """Long enough for a daemon that is started again to take its lease over."""
@@ -57,7 +59,7 @@ class OnFlap(enum.StrEnum):
 
 
 class SwitchMode(enum.StrEnum):
-    """How a policy switches. There is no ``scoped``: a policy is about the whole subsystem."""
+    """How a policy switches. There is no ``scoped``: that is what a canary's steps are."""
 
     CONCURRENT = "concurrent"
     EXCLUSIVE = "exclusive"
@@ -142,13 +144,15 @@ class Policy:
     loss_grace_seconds: float = DEFAULT_GRACE_SECONDS
     limits: Limits = NO_LIMITS
     objective: Objective | None = None
+    guardrails: tuple[Guardrail, ...] = ()
+    canary: Canary | None = None
     sources: tuple[Source, ...] = ()
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""
     digest: str = field(default="", compare=False)
     """What tells this content of the file from another one, whatever its name."""
     inputs: tuple[Input, ...] = field(init=False, repr=False, compare=False)
-    """Everything that the rules' conditions and the objective read, each once."""
+    """Everything that the rules, the objective and the guardrails read, each once."""
     names: Mapping[str, Input] = field(init=False, repr=False, compare=False)
     """The same by its name, as conditions write it."""
     from_situation: tuple[SignalKey, ...] = field(init=False, repr=False, compare=False)
@@ -158,6 +162,7 @@ class Policy:
         """Collect the inputs: evaluating needs them each time."""
         inputs = dict.fromkeys(read for rule in self.rules for read in rule.inputs)
         inputs |= dict.fromkeys(self.objective.inputs if self.objective else ())
+        inputs |= dict.fromkeys(read for each in self.guardrails for read in each.inputs)
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "names", {sys.intern(read.text): read for read in inputs})
         outside = dict.fromkeys(read.key for read in inputs if read.signal in FROM_SITUATION)
@@ -165,7 +170,7 @@ class Policy:
 
     @property
     def signals(self) -> frozenset[SignalKey]:
-        """All signals that the rules' conditions use."""
+        """All signals that are used."""
         return frozenset(read.key for read in self.inputs)
 
     @property

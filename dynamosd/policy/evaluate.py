@@ -20,12 +20,26 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dynamosd.hostsignals import of_situation
-from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signals, Suppression
+from dynamosd.model import (
+    Action,
+    Decision,
+    Guarded,
+    Part,
+    PolicyPhase,
+    Rolling,
+    RolloutEvent,
+    RuleState,
+    Signals,
+    Suppression,
+)
+from dynamosd.policy.backoff import why_breached
 from dynamosd.policy.condition import Outcome
 from dynamosd.policy.definition import Limits, Mode, OnFlap, OnNoData, Policy, Rule
 from dynamosd.policy.durations import format_duration, format_number
-from dynamosd.policy.objective import Learning, Place, Wish, prefer, rest
+from dynamosd.policy.guardrails import Post, Watch, look
+from dynamosd.policy.objective import Learning, Objective, Place, Wish, prefer, rest
 from dynamosd.policy.readings import Averages, Lack, Readings, take
+from dynamosd.policy.rollout import Rollout, Scene, begin, forget, go_on, rolling, take_back
 
 _IN_FORCE = frozenset({RuleState.ACTIVE, RuleState.LEAVING})
 
@@ -45,10 +59,20 @@ class Progress(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A switch that a decision asked for. Whether it was made shows at the next evaluation."""
+    """A switch that a decision asked for. Whether it was made shows at the next evaluation.
+
+    ``scope``: which calls should get the target, "" for all.
+    """
 
     target: str
     time: float
+    scope: str = ""
+
+    def is_made(self, situation: Situation) -> bool:
+        """Tell whether it was made."""
+        if self.scope:
+            return situation.part == Part(self.target, self.scope)
+        return self.target == situation.current and situation.part is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +81,8 @@ class PolicyState:
 
     ``rules``: where its rules stand, by name; one that is missing is inactive. ``switches``: when
     the switches were made that its limits still count. ``frozen_until``: until then it makes none.
-    ``learning``: what its objective has found out.
+    ``learning``: what its objective has found out. ``watch``: how its guardrails' tests stand.
+    ``rollout``: how its canary does.
     """
 
     rules: Mapping[str, Progress] = field(default_factory=dict)
@@ -66,6 +91,8 @@ class PolicyState:
     asked: Asked | None = None
     frozen_until: float | None = None
     learning: Learning | None = None
+    watch: Watch | None = None
+    rollout: Rollout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,7 @@ class Situation:
         suspended: why a person has it make no switch, but the way out of an edition in quarantine;
             "" if nobody has.
         labels: those of the host.
+        part: the edition that some of the calls get, by a canary of this policy's.
     """
 
     current: str
@@ -90,6 +118,7 @@ class Situation:
     paused: str = ""
     suspended: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
 
 
 @dataclass(slots=True)
@@ -144,7 +173,8 @@ def carry_over(
     Rules that have not changed stay where they are, with the time that they have been there, and
     so do averages that are still used. The others begin as with `adopt`, if no rule is in force.
     Switches count on, and what is frozen stays so, unless the limits have changed. What an
-    objective has found out stays known while it is the same, with the same baseline.
+    objective has found out stays known while it is the same, with the same baseline; and so does
+    what guardrails have, and a canary's step goes on.
     """
     if old.subsystem != new.subsystem:
         return adopt(new, current, now)
@@ -159,9 +189,14 @@ def carry_over(
     if learning is None and not any(each.state in _IN_FORCE for each in kept.values()):
         kept = {**adopt(new, current, now).rules, **kept}
     averages = {read: each for read, each in state.averages.items() if read in new.inputs}
+    same = (old.guardrails, old.baseline) == (new.guardrails, new.baseline)
+    watch = state.watch if same else None
+    rollout = state.rollout if same and old.canary == new.canary else None
     if old.limits != new.limits:
-        return PolicyState(kept, averages, learning=learning)
-    return replace(state, rules=kept, averages=averages, learning=learning)
+        return PolicyState(kept, averages, learning=learning, watch=watch, rollout=rollout)
+    return replace(
+        state, rules=kept, averages=averages, learning=learning, watch=watch, rollout=rollout
+    )
 
 
 def evaluate(
@@ -182,64 +217,96 @@ def evaluate(
     now, current = situation.now, situation.current
     seen = _complete(policy, signals, situation)
     readings, averages = take(policy.names, seen, state.averages, now)
+    watch, guarded = state.watch, None
+    if policy.guardrails:
+        watch, guarded = look(policy.guardrails, readings, watch, _post(policy, situation))
+        situation = _after(guarded, policy, situation)
     steps = [_step(rule, readings, state, situation) for rule in policy.rules]
     winner = next((each for each in steps if each.shown in _IN_FORCE), None)
     limiter = _Limiter.of(policy.limits, state, situation)
-    place = _place(policy, situation, limiter)
-    wish, learning = _learn(policy, readings, state.learning, place, ruled=winner is not None)
+    wish, learning = None, None
+    if policy.objective is not None:
+        place = _place(policy, situation, limiter, state.rollout)
+        before = state.learning or Learning()
+        wish, learning = _learn(policy.objective, readings, before, place, ruled=winner is not None)
     target = winner.rule.edition if winner else wish.edition if wish else policy.baseline
-    if target == current:
-        suppressed, why_not = _held_back(steps, winner, current), ""
-        suppressed = suppressed or (wish.hindrance if wish else None)
+    asks = _Wanted(policy, steps, winner, wish, limiter, situation)
+    if policy.canary is None and situation.part is None:
+        way = _directly(asks, target)
     else:
-        suppressed, why_not = limiter.hold_up(policy, target, situation)
-    switches = target != current and suppressed in {None, Suppression.ADVISE}
+        way = _in_steps(asks, target, state.rollout, guarded)
     decision = Decision(
         time=now,
         policy=policy.name,
         subsystem=policy.subsystem,
-        action=Action.SWITCH if switches else Action.STAY,
+        action=Action.SWITCH if way.switches else Action.STAY,
         current=current,
-        target=target,
+        target=way.target,
         rule=winner.rule.name if winner else "",
-        reason=_reason(policy, steps, winner, wish) + why_not,
+        reason=_reason(policy, steps, winner, wish) + way.why,
         values={**_values(steps, winner), **(wish.values if wish else {})},
         rules={each.rule.name: each.shown for each in steps},
-        phase=limiter.phase(situation) or _phase(steps, winner, wish),
-        suppressed=suppressed,
+        phase=way.phase(situation) or limiter.phase(situation) or _phase(steps, winner, wish),
+        suppressed=way.suppressed,
         readings=readings.values,
         learned=wish.learned if wish else None,
+        guarded=guarded,
+        scope=way.scope,
+        rolling=way.rolling,
     )
     return decision, PolicyState(
         rules={each.rule.name: each.progress for each in steps},
         averages=averages,
         switches=limiter.switches,
-        asked=Asked(target, now) if switches else None,
+        asked=Asked(way.target, now, way.scope) if way.switches and way.counts else None,
         frozen_until=limiter.frozen_until,
         learning=learning,
+        watch=watch,
+        rollout=way.rollout,
     )
 
 
-def _place(policy: Policy, situation: Situation, limiter: _Limiter) -> Place:
+def _post(policy: Policy, situation: Situation) -> Post:
+    part = situation.part or Part(situation.current, "")
+    now, quarantined = situation.now, situation.quarantined
+    return Post(part.edition, part.scope, policy.baseline, now, quarantined)
+
+
+def _after(guarded: Guarded | None, policy: Policy, situation: Situation) -> Situation:
+    """Return the situation with the edition in quarantine that has just broken a guardrail."""
+    if guarded is None or guarded.breach is None or policy.mode is not Mode.ENFORCE:
+        return situation
+    why = why_breached(guarded.breach)
+    return replace(situation, quarantined={**situation.quarantined, guarded.breach.edition: why})
+
+
+def _place(
+    policy: Policy, situation: Situation, limiter: _Limiter, rollout: Rollout | None
+) -> Place:
+    now, quarantined = situation.now, situation.quarantined
+    room = limiter.room(now)
+    if policy.canary is not None:
+        # Its beginning is a switch too.
+        room = None if room is None else max(0, room - 1)
+        quarantined = {**quarantined, **(rollout.not_now(now) if rollout else {})}
     return Place(
         baseline=policy.baseline,
         current=situation.current,
-        now=situation.now,
-        quarantined=situation.quarantined,
-        room=limiter.room(situation.now),
+        now=now,
+        quarantined=quarantined,
+        room=room,
         may_try=policy.mode is Mode.ENFORCE,
+        part=situation.part.edition if situation.part else "",
     )
 
 
 def _learn(
-    policy: Policy, readings: Readings, before: Learning | None, place: Place, *, ruled: bool
-) -> tuple[Wish | None, Learning | None]:
-    """Ask the objective, if there is one and no rule is in force; it goes on from the second."""
-    if policy.objective is None:
-        return None, None
+    objective: Objective, readings: Readings, before: Learning, place: Place, *, ruled: bool
+) -> tuple[Wish | None, Learning]:
+    """Ask the objective, if no rule is in force; it goes on from the second."""
     if ruled:
-        return None, rest(before or Learning(), place.current, place.now)
-    wish = prefer(policy.objective, readings, before or Learning(), place)
+        return None, rest(before, place.current, place.now)
+    wish = prefer(objective, readings, before, place)
     return wish, wish.learning
 
 
@@ -384,6 +451,103 @@ def _is_before(steps: Sequence[_Step], state: RuleState, winner: _Step | None) -
     return False
 
 
+# ------------------------------------------------------------------- what is done about it now
+
+
+class _Wanted(NamedTuple):
+    """What the way to a wanted edition depends on."""
+
+    policy: Policy
+    steps: Sequence[_Step]
+    winner: _Step | None
+    wish: Wish | None
+    limiter: _Limiter
+    situation: Situation
+
+
+@dataclass(slots=True)
+class _Way:
+    """What is done about an edition that is wanted, or why nothing is.
+
+    ``counts``: if this is a switch, it is one that limits count.
+    """
+
+    target: str
+    switches: bool
+    suppressed: Suppression | None
+    why: str
+    counts: bool = True
+    scope: str = ""
+    rollout: Rollout | None = None
+    rolling: Rolling | None = None
+
+    def phase(self, situation: Situation) -> PolicyPhase | None:
+        """Say where the policy stands, if that is in a canary."""
+        if self.rolling is None or situation.paused or situation.suspended:
+            return None
+        return PolicyPhase.CANARY if self.rolling.step else None
+
+
+def _directly(asks: _Wanted, target: str) -> _Way:
+    """Switch for all calls at once."""
+    current = asks.situation.current
+    if target == current:
+        suppressed = _held_back(asks.steps, asks.winner, current)
+        suppressed = suppressed or (asks.wish.hindrance if asks.wish else None)
+        return _Way(target, False, suppressed, "")
+    suppressed, why_not = asks.limiter.hold_up(asks.policy, target, asks.situation)
+    return _Way(target, suppressed in {None, Suppression.ADVISE}, suppressed, why_not)
+
+
+def _in_steps(asks: _Wanted, target: str, rollout: Rollout | None, guarded: Guarded | None) -> _Way:
+    """Begin a canary, go on with it or end it; with what is left to do go directly."""
+    if asks.situation.part is not None:
+        return _go_on(asks, asks.situation.part, target, rollout, guarded)
+    policy, now, current = asks.policy, asks.situation.now, asks.situation.current
+    left = forget(rollout, now)
+    goes_out = target not in {current, policy.baseline}
+    if policy.canary is None or not goes_out or policy.mode is not Mode.ENFORCE:
+        way = _directly(asks, target)
+    elif current != policy.baseline:
+        # What an edition is compared with is the baseline: it has to be in use.
+        way = _directly(asks, policy.baseline)
+    elif why := left.why_not(target, now) if left else "":
+        why = f"; no switch to {target}: {why}"
+        way = _Way(target, False, Suppression.CANARY, why)
+    else:
+        way = _directly(asks, target)
+        if way.switches:
+            move = begin(policy.canary, left, target, now)
+            way.scope, way.why, left = move.scope, way.why + move.why, move.rollout
+            way.rolling = rolling(policy.canary, move, None, now)
+    way.rollout = left
+    return way
+
+
+def _go_on(
+    asks: _Wanted, part: Part, target: str, rollout: Rollout | None, guarded: Guarded | None
+) -> _Way:
+    """Go on with a canary. Its steps wait for no limit, but for who has paused the policy."""
+    policy, situation = asks.policy, asks.situation
+    now, active = situation.now, situation.current
+    scene, bad = Scene(part, active, guarded, now), part.edition in situation.quarantined
+    if target == part.edition and active == policy.baseline and not bad:
+        move = go_on(policy.canary, rollout, scene)
+    else:
+        move = take_back(rollout, scene, bad=bad)
+    held = situation.paused or ("" if bad else situation.suspended)
+    shown = rolling(policy.canary, move, part, now)
+    if move.target is None:
+        suppressed = Suppression.PAUSED if held else Suppression.CANARY
+        return _Way(target, False, suppressed, move.why, rollout=move.rollout, rolling=shown)
+    if held:
+        why = f"; the canary stays as it is: {held}"
+        shown = replace(shown, event=RolloutEvent.HOLDS, edition=part.edition, scope=part.scope)
+        return _Way(target, False, Suppression.PAUSED, why, rollout=rollout, rolling=shown)
+    counts = move.event is RolloutEvent.COMPLETED
+    return _Way(move.target, True, None, move.why, counts, move.scope, move.rollout, shown)
+
+
 # ------------------------------------------------------------------------------------ limits
 
 
@@ -398,7 +562,7 @@ class _Limiter:
     @classmethod
     def of(cls, limits: Limits, state: PolicyState, situation: Situation) -> _Limiter:
         now, made = situation.now, state.switches
-        if state.asked is not None and state.asked.target == situation.current:
+        if state.asked is not None and state.asked.is_made(situation):
             made = (*made, state.asked.time)
         if made:
             made = tuple(time for time in made if not _is_over(now - time, limits.memory_seconds))

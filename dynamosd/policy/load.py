@@ -13,8 +13,9 @@ from pathlib import Path
 
 from dynamosd.model import Source
 from dynamosd.policy.checks import Checker, check_together
-from dynamosd.policy.condition import Condition
+from dynamosd.policy.condition import Condition, Sides, compile_condition
 from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
+from dynamosd.policy.guardrails import Guardrail, of_baseline
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
 from dynamosd.policy.objective import Goal, Objective
@@ -22,7 +23,16 @@ from dynamosd.policy.outside import check_sources_together
 from dynamosd.policy.positions import MAX_BYTES, Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, has_errors
-from dynamosd.policy.schema import LimitsSpec, PolicyFile, RuleSpec, SourceSpec, Spec
+from dynamosd.policy.rollout import Canary, CanaryStep
+from dynamosd.policy.schema import (
+    CanarySpec,
+    GuardrailSpec,
+    LimitsSpec,
+    PolicyFile,
+    RuleSpec,
+    SourceSpec,
+    Spec,
+)
 from dynamosd.policy.shape import validate
 
 Known = Mapping[str, SubsystemNames]
@@ -194,6 +204,9 @@ def _build(
         _build_rule(rule, conditions, ("spec", "rules", index))
         for index, rule in enumerate(spec.rules)
     ]
+    objective = _build_objective(spec, conditions)
+    editions = [rule.edition for rule in rules] + list(objective.editions if objective else ())
+    guarded = [each for each in dict.fromkeys(editions) if each != spec.baseline]
     return Policy(
         file=file,
         name=content.metadata.name,
@@ -210,7 +223,11 @@ def _build(
         on_loss=spec.on_daemon_loss.action,
         loss_grace_seconds=spec.on_daemon_loss.grace,
         limits=_build_limits(spec.limits),
-        objective=_build_objective(spec, conditions),
+        objective=objective,
+        canary=_build_canary(spec.canary) if spec.canary else None,
+        guardrails=tuple(
+            _build_guardrail(each, spec.baseline, guarded) for each in spec.guardrails
+        ),
         sources=tuple(map(_build_source, spec.sources)),
         remarks=remarks,
         digest=digest,
@@ -251,6 +268,30 @@ def _build_objective(spec: Spec, conditions: Mapping[DataPath, Condition]) -> Ob
         activity=conditions.get((*path, "activity")),
         retry_on=conditions.get((*path, "retryOn")),
         seed=made.seed,
+    )
+
+
+def _build_canary(made: CanarySpec) -> Canary:
+    steps = tuple(CanaryStep(each.scope, each.pause) for each in made.steps)
+    return Canary(steps, made.give_up_after, made.retry_after)
+
+
+def _build_guardrail(made: GuardrailSpec, baseline: str, editions: Iterable[str]) -> Guardrail:
+    def of_each(text: str | None) -> dict[str, Condition]:
+        if text is None:
+            return {}
+        return {each: compile_condition(text, Sides(each, baseline)) for each in editions}
+
+    breach, activity = of_each(made.breach), of_each(made.activity)
+    return Guardrail(
+        name=made.name,
+        breach=breach,
+        activity=activity,
+        window_seconds=made.window,
+        confidence=made.confidence,
+        staleness_seconds=made.staleness,
+        quarantine_seconds=made.quarantine,
+        against=of_baseline((*breach.values(), *activity.values()), baseline),
     )
 
 

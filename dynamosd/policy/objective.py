@@ -181,7 +181,8 @@ class Place:
     """What there is when an edition is to be named.
 
     ``room`` is how many switches the policy's limits still allow (None: any number). ``may_try``:
-    the policy carries its wishes out, so that a trial can come to something.
+    the policy carries its wishes out, so that a trial can come to something. ``part`` gets some of
+    the calls, as it is to get all, so that what is measured is of neither edition.
     """
 
     baseline: str
@@ -190,6 +191,7 @@ class Place:
     quarantined: Mapping[str, str]
     room: int | None
     may_try: bool
+    part: str = ""
 
 
 class Wish(NamedTuple):
@@ -323,6 +325,8 @@ def _watch_workload(
 def _measure(objective: Objective, learning: Learning, value: float, place: Place) -> Learning:
     """Take the value in, once a ``settle``: then no two rest on the same calls."""
     now, current, settle = place.now, place.current, objective.settle_seconds
+    if place.part:
+        return replace(learning, due=now + settle)
     at = max(learning.due, learning.since + settle)
     if current not in objective.editions or now < at - _ROUNDING_SECONDS:
         return learning
@@ -487,8 +491,9 @@ def _aged(objective: Objective, learning: Learning, now: float) -> dict[str, Evi
 
 def _where_it_is(objective: Objective, learning: Learning, place: Place) -> str:
     """Give the edition in use, if it may be used at all: nothing is switched on missing data."""
-    if place.current in objective.editions and place.current not in place.quarantined:
-        return place.current
+    using = place.part or place.current
+    if using in objective.editions and using not in place.quarantined:
+        return using
     return learning.preferred or place.baseline
 
 

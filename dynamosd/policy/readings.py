@@ -42,13 +42,13 @@ Averages = Mapping[Input, Average]
 class Readings:
     """The values that some inputs have now, by their names; None where there is none."""
 
-    __slots__ = ("_names", "_signals", "_whys", "values")
+    __slots__ = ("_whys", "names", "signals", "values")
 
     def __init__(
         self, signals: Signals, names: Mapping[str, Input], values: Mapping[str, float | None]
     ) -> None:
-        self._signals = signals.values
-        self._names = names
+        self.signals = signals
+        self.names = names
         self._whys: dict[str, tuple[Lack, str]] = {}
         self.values = values
 
@@ -56,7 +56,7 @@ class Readings:
         """Say why an input has no value, as a word and in words."""
         told = self._whys.get(name)
         if told is None:
-            found = self._signals.get(self._names[name].key, _NOT_MEASURED)
+            found = self.signals.values.get(self.names[name].key, _NOT_MEASURED)
             lack, kind = _LACKS[found.trusted]
             text = f"{name}: {kind}: {found.reason}" if found.reason else f"{name}: {kind}"
             told = self._whys[name] = (lack, text)
@@ -74,13 +74,14 @@ def take(
         signal = found.get(read[:3])
         value = signal.value if signal is not None and signal.trusted else None
         if read.smooth_seconds and value is not None:
-            moved[read] = _move(averages.get(read), value, now, read.smooth_seconds)
+            moved[read] = move(averages.get(read), value, now, read.smooth_seconds)
             value = moved[read].value
         values[name] = value
     return Readings(signals, names, values), {**averages, **moved} if moved else averages
 
 
-def _move(before: Average | None, value: float, now: float, smooth_seconds: float) -> Average:
+def move(before: Average | None, value: float, now: float, smooth_seconds: float) -> Average:
+    """Take a value into an average."""
     if before is None:
         return Average(value, now)
     weight = 1.0 - math.exp(-max(0.0, now - before.time) / smooth_seconds)

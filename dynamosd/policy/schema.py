@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import ORIGINAL
+from dynamosd.policy.backoff import MAX_SECONDS as MAX_QUARANTINE_SECONDS
 from dynamosd.policy.definition import (
     DEFAULT_GRACE_SECONDS,
     Mode,
@@ -34,7 +35,9 @@ from dynamosd.policy.definition import (
     SwitchMode,
 )
 from dynamosd.policy.durations import MAX_SECONDS, PATTERN, format_duration, parse_duration
+from dynamosd.policy.guardrails import MAX_CONFIDENCE, MIN_CONFIDENCE
 from dynamosd.policy.hours import CLOCK_PATTERN, DAYS, DAYS_PATTERN, parse_clock, parse_days
+from dynamosd.policy.scopes import check_scope
 from dynamosd.sources import check_url
 
 API_VERSION = "dynamos/v1alpha1"
@@ -58,6 +61,9 @@ MAX_EVERY_SECONDS = 3600.0
 MAX_STALENESS_SECONDS = 86400.0
 MIN_SOURCE_TIMEOUT_SECONDS = 0.1
 MAX_SOURCE_TIMEOUT_SECONDS = 30.0
+MAX_GUARDRAILS = 16
+MAX_STEPS = 8
+MIN_QUARANTINE_SECONDS = 1.0
 
 
 def _duration(value: object) -> float:
@@ -101,6 +107,16 @@ def _source_timeout(value: object) -> float:
     return _within(value, "the timeout of a question", shortest, longest)
 
 
+def _quarantine(value: object) -> float:
+    return _within(value, "a quarantine", MIN_QUARANTINE_SECONDS, MAX_QUARANTINE_SECONDS)
+
+
+def _scope(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a scope is written such as share:1/100")  # noqa: TRY004 - pydantic's
+    return check_scope(value)
+
+
 def _url(value: object) -> str:
     if isinstance(value, str):
         return check_url(value)
@@ -120,6 +136,15 @@ def _share(value: object) -> float:
         if share <= 1.0:
             return share
     raise ValueError("a share is written in per cent, such as 5%, and is 100% at most")
+
+
+def _confidence(value: object) -> float:
+    says = f"a confidence is between {MIN_CONFIDENCE:.0%} and {100.0 * MAX_CONFIDENCE:g}%"
+    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value):
+        share = round(float(value.removesuffix("%")) / 100.0, 6)
+        if MIN_CONFIDENCE <= share <= MAX_CONFIDENCE:
+            return share
+    raise ValueError(says)
 
 
 def _days(value: object) -> frozenset[int]:
@@ -149,6 +174,13 @@ Share = Annotated[
     BeforeValidator(_share),
     WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
 ]
+Confidence = Annotated[
+    float,
+    BeforeValidator(_confidence),
+    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
+]
+Scope = Annotated[str, BeforeValidator(_scope), WithJsonSchema({"type": "string"})]
+Quarantine = Annotated[float, BeforeValidator(_quarantine), _DURATION_SCHEMA]
 Days = Annotated[
     frozenset[int],
     BeforeValidator(_days),
@@ -247,6 +279,33 @@ class ObjectiveSpec(_Strict):
     seed: int = Field(default=1, ge=0, le=MAX_SEED)
 
 
+class GuardrailSpec(_Strict):
+    """What an edition may not do, and how long it is in quarantine when it has."""
+
+    name: ObjectName
+    breach: ConditionText
+    activity: ConditionText | None = None
+    window: Period = 2.0
+    confidence: Confidence = 0.99
+    staleness: Period = 3600.0
+    quarantine: Quarantine = 3600.0
+
+
+class StepSpec(_Strict):
+    """One step of a canary: which calls the edition gets, and for how long at least."""
+
+    scope: Scope
+    pause: Period = 60.0
+
+
+class CanarySpec(_Strict):
+    """The steps in which an edition comes into use."""
+
+    steps: list[StepSpec] = Field(min_length=1, max_length=MAX_STEPS)
+    give_up_after: Duration = 1800.0
+    retry_after: Period = 3600.0
+
+
 class SwitchSpec(_Strict):
     """How the policy switches."""
 
@@ -299,6 +358,10 @@ class Spec(_Strict):
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
     rules: list[RuleSpec] = Field(default_factory=list, min_length=1, max_length=MAX_RULES)
     objective: ObjectiveSpec | None = None
+    guardrails: list[GuardrailSpec] = Field(
+        default_factory=list, min_length=1, max_length=MAX_GUARDRAILS
+    )
+    canary: CanarySpec | None = None
     sources: list[SourceSpec] = Field(default_factory=list, max_length=MAX_SOURCES)
 
 

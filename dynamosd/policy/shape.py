@@ -41,6 +41,8 @@ _WRONG_VALUES: Mapping[str, str] = {
     "signal": "bad-signal",
     "suppressed": "bad-value",
     "minDifference": "bad-value",
+    "confidence": "bad-value",
+    "scope": "bad-scope",
     "url": "bad-url",
     "prometheus": "bad-value",
 }

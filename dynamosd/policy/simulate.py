@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from dynamosd.model import Action, Decision, Signals
+from dynamosd.model import Decision, Part, Signals
+from dynamosd.policy.backoff import Backoff
 from dynamosd.policy.definition import Mode, Policy
 from dynamosd.policy.evaluate import Situation, adopt, evaluate
+from dynamosd.policy.rollout import stands_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ def simulate(
     """Yield the decision of each moment; ``active`` is the edition at first, or the baseline."""
     enforced = replace(policy, mode=Mode.ENFORCE)
     current = policy.baseline if active is None else active
-    state = None
+    part: Part | None = None
+    state, backoff = None, Backoff()
     for moment in moments:
         now = moment.signals.time
         if state is None:
@@ -40,11 +43,12 @@ def simulate(
             current,
             now,
             moment.wall,
-            moment.quarantined,
+            {**moment.quarantined, **backoff.quarantined(moment.wall)},
             suspended=moment.suspended,
             labels=moment.labels,
+            part=part,
         )
         decision, state = evaluate(enforced, moment.signals, state, situation)
-        if decision.action is Action.SWITCH:
-            current = decision.target
+        backoff.take(decision, moment.wall)
+        current, part = stands_after(decision, part)
         yield decision

@@ -7,7 +7,7 @@ Described in docs/policy.md. The engine that decides is the daemon's own.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from dynamosd.hostsignals import FROM_SITUATION, LABEL
-from dynamosd.model import Action, Decision, PolicyPhase, RuleState, Signal, Signals, Suppression
+from dynamosd.model import (
+    Action,
+    Decision,
+    Part,
+    PolicyPhase,
+    RuleState,
+    Signal,
+    Signals,
+    Suppression,
+    Verdict,
+)
 from dynamosd.policy.arguments import LISTED, parse_read
 from dynamosd.policy.definition import Policy
 from dynamosd.policy.durations import format_duration
@@ -25,6 +35,7 @@ from dynamosd.policy.load import check_files, read_file
 from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.positions import Path as DataPath
 from dynamosd.policy.problems import Problem, Severity, did_you_mean, has_errors
+from dynamosd.policy.rollout import stands_after
 from dynamosd.policy.schema import Duration, Interval, KernelName
 from dynamosd.policy.series import MISSING, STALE, Value, parse_series
 from dynamosd.policy.shape import validate_as
@@ -37,6 +48,9 @@ KIND = "PolicyTest"
 MAX_TESTS = 1000
 
 NOT_SUPPRESSED = "none"
+
+NOBODY = "none"
+"""What has some of the calls while no canary goes on."""
 
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 """When a test begins that does not say: on a Monday, at midnight."""
@@ -118,11 +132,13 @@ class ExpectSpec(_Strict):
 
     at: Duration
     active: KernelName | None = None
+    part: KernelName | None = None
     rule: str | None = None
     action: Annotated[Action, Field(strict=False)] | None = None
     phase: Annotated[PolicyPhase, Field(strict=False)] | None = None
     suppressed: Annotated[str, BeforeValidator(_suppressed)] | None = None
     rules: dict[str, Annotated[RuleState, Field(strict=False)]] = Field(default_factory=dict)
+    guardrails: dict[str, Annotated[Verdict, Field(strict=False)]] = Field(default_factory=dict)
     reason: str | None = None
 
 
@@ -131,6 +147,7 @@ class SwitchExpectSpec(_Strict):
 
     at: Duration
     to: KernelName
+    scope: str = ""
 
 
 class TestSpec(_Strict):
@@ -212,8 +229,6 @@ def run_file(path: Path) -> FileResult:
 
 def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Problem]:
     """Yield what would make a test pass or fail for no good reason."""
-    rules = [rule.name for rule in policy.rules]
-    editions = sorted(policy.editions)
     for number, test in enumerate(content.tests):
         at: DataPath = ("tests", number)
         for index, series in enumerate(test.series):
@@ -223,23 +238,40 @@ def _check(document: Document, content: TestFile, policy: Policy) -> Iterator[Pr
                 path = (*at, "series", index, "signal")
                 yield document.error(path, message, "unused-signal", f"it uses {used}")
         for index, expect in enumerate(test.expect):
-            path = (*at, "expect", index)
-            for name in (*expect.rules, *([expect.rule] if expect.rule else [])):
-                if name not in rules:
-                    where = (*path, "rules", name) if name in expect.rules else (*path, "rule")
-                    hint = did_you_mean(name, rules) or f"there are {', '.join(rules)}"
-                    message = f'the policy has no rule "{name}"'
-                    yield document.error_at_key(where, message, "unknown-rule", hint)
-            if expect.active is not None and expect.active not in editions:
-                hint = did_you_mean(expect.active, editions) or f"there are {', '.join(editions)}"
-                message = f'the policy never switches to "{expect.active}"'
-                yield document.error((*path, "active"), message, "unknown-edition", hint)
+            yield from _check_expected(document, (*at, "expect", index), expect, policy)
         yield from _check_labels(document, (*at, "labels"), test, policy)
         if not test.series and test.lasts is None:
             message = 'neither "series" nor "lasts" says how long the test is'
             yield document.error(at, message, "missing-key")
         if not test.expect and test.switches is None:
             yield document.error(at, "the test expects nothing", "no-expectation")
+
+
+def _check_expected(
+    document: Document, path: DataPath, expect: ExpectSpec, policy: Policy
+) -> Iterator[Problem]:
+    """Yield the names in an expectation that the policy does not have."""
+    rules = [rule.name for rule in policy.rules]
+    guardrails = [each.name for each in policy.guardrails]
+    for name in (*expect.rules, *([expect.rule] if expect.rule else [])):
+        if name not in rules:
+            where = (*path, "rules", name) if name in expect.rules else (*path, "rule")
+            message = f'the policy has no rule "{name}"'
+            yield document.error_at_key(where, message, "unknown-rule", _similar(name, rules))
+    for name in expect.guardrails:
+        if name not in guardrails:
+            where = (*path, "guardrails", name)
+            message, hint = f'the policy has no guardrail "{name}"', _similar(name, guardrails)
+            yield document.error_at_key(where, message, "unknown-guardrail", hint)
+    editions = sorted(policy.editions)
+    if expect.active is not None and expect.active not in editions:
+        hint = _similar(expect.active, editions)
+        message = f'the policy never switches to "{expect.active}"'
+        yield document.error((*path, "active"), message, "unknown-edition", hint)
+
+
+def _similar(name: str, there: Sequence[str]) -> str:
+    return did_you_mean(name, there) or f"there are {', '.join(there) or 'none'}"
 
 
 def _check_labels(
@@ -310,9 +342,12 @@ def _compare(
     document: Document, path: DataPath, expect: ExpectSpec, decision: Decision
 ) -> Iterator[Problem]:
     """Yield what is not as expected."""
-    active = decision.target if decision.action is Action.SWITCH else decision.current
+    active, part = stands_after(decision, None)
+    if decision.action is Action.STAY and decision.rolling is not None:
+        part = Part(decision.rolling.edition, decision.rolling.scope)
     found: Mapping[str, tuple[object, object]] = {
         "active": (expect.active, active),
+        "part": (expect.part, part.edition if part else NOBODY),
         "rule": (expect.rule, decision.rule),
         "action": (expect.action, decision.action),
         "phase": (expect.phase, decision.phase),
@@ -328,6 +363,14 @@ def _compare(
             message = f'at {when} rule "{name}" is "{decision.rules[name]}", not "{state}"'
             where = (*path, "rules", name)
             yield document.error(where, message, "not-as-expected", decision.reason)
+    verdicts = decision.guarded.findings if decision.guarded else {}
+    for name, verdict in expect.guardrails.items():
+        now = verdicts[name].verdict if name in verdicts else "nothing"
+        if now != verdict:
+            message = f'at {when} guardrail "{name}" says "{now}", not "{verdict}"'
+            hint = verdicts[name].reason if name in verdicts else decision.reason
+            where = (*path, "guardrails", name)
+            yield document.error(where, message, "not-as-expected", hint)
     if expect.reason is not None and expect.reason not in decision.reason:
         message = f'at {when} the reason does not have "{expect.reason}" in it'
         yield document.error((*path, "reason"), message, "not-as-expected", decision.reason)
@@ -338,12 +381,17 @@ def _compare_switches(
 ) -> Iterator[Problem]:
     if test.switches is None:
         return
-    wanted = [(round(each.at, 3), each.to) for each in test.switches]
-    found = [(round(each.time, 3), each.target) for each in switches]
+    wanted = [(round(each.at, 3), each.to, each.scope) for each in test.switches]
+    found = [(round(each.time, 3), each.target, each.scope) for each in switches]
     if wanted != found:
         message = f"the switches are {_list(found)}, not {_list(wanted)}"
         yield document.error_at_key((*at, "switches"), message, "not-as-expected")
 
 
-def _list(switches: list[tuple[float, str]]) -> str:
-    return ", ".join(f"{to} at {format_duration(time)}" for time, to in switches) or "none"
+def _list(switches: list[tuple[float, str, str]]) -> str:
+    return ", ".join(map(_describe_switch, switches)) or "none"
+
+
+def _describe_switch(switch: tuple[float, str, str]) -> str:
+    time, to, scope = switch
+    return f"{to}{f' for {scope}' if scope else ''} at {format_duration(time)}"

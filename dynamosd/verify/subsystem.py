@@ -35,6 +35,8 @@ def _edition(view: View, subsystem: Subsystem) -> Iterator[Finding]:
     elif _has(subsystem, target):
         seen = f"{standing}, as policy {policy['name']} wants" + (f"; {paused}" if paused else "")
         yield Finding(name, "edition", Verdict.OK, seen)
+    elif canary := _canary(subsystem, policy):
+        yield Finding(name, "edition", Verdict.OK, f"{standing}: {canary}")
     else:
         why, remedy = _why_not(view, subsystem, policy)
         seen = f"{standing}; policy {policy['name']} wants {target}"
@@ -54,6 +56,16 @@ def _has(subsystem: Subsystem, target: str) -> bool:
     if subsystem.partial is None:
         return subsystem.active == target
     return subsystem.partial == target and subsystem.mode == "per-object"
+
+
+def _canary(subsystem: Subsystem, policy: Status) -> str:
+    """Say which step of a policy's canary it is that a subsystem is in; "" if it is none."""
+    rolling = policy.get("rolling")
+    if not rolling or not rolling["step"] or subsystem.mode != "scoped":
+        return ""
+    if (subsystem.partial, subsystem.scope) != (rolling["edition"], rolling["scope"]):
+        return ""
+    return f"step {rolling['step']} of {rolling['steps']} of policy {policy['name']}'s canary"
 
 
 def _why_not(view: View, subsystem: Subsystem, policy: Status) -> tuple[str, str]:

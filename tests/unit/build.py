@@ -25,7 +25,7 @@ spec:
   onDaemonLoss: {on_loss}
   limits: {limits}
   sources: {sources}
-"""
+{more}"""
 
 DEFAULTS = {
     "name": "storm",
@@ -37,6 +37,7 @@ DEFAULTS = {
     "on_loss": "{}",
     "limits": "{}",
     "sources": "[]",
+    "more": "",
     "edition": "random",
     "when": 'in_flight("page_cache_ra_order") > 2.5',
 }

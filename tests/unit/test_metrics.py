@@ -35,10 +35,13 @@ from dynamosd.metrics import (
 )
 from dynamosd.model import (
     Action,
+    Breach,
     Decision,
     FunctionSample,
     PolicyPhase,
     ProbeCost,
+    Rolling,
+    RolloutEvent,
     RuleState,
     Sample,
     Signal,
@@ -105,6 +108,8 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     tally.add_switch(result(), 1.7e9)
     tally.add_evaluation(decision(), 1.7e9)
     tally.add_lease_error("readahead")
+    tally.add_canary("storm", Rolling("random", RolloutEvent.STARTED, "share:1/9", 1, 2, 0.0))
+    tally.add_breach("storm", Breach("random", "slower", "it is slow", 3600.0))
     values = {each.name: {tuple("x" for _ in each.labels): 1.0} for each in DEFINITIONS}
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
     values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)

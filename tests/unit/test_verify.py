@@ -143,6 +143,16 @@ def wants(**changed: Any) -> Callable[[Scene], None]:  # noqa: ANN401 - JSON
     return change
 
 
+@pytest.mark.parametrize(("scope", "agrees"), [("cpus:0", True), ("cpus:1", False)])
+def test_a_step_of_a_canary_is_what_is_wanted(scene: Scene, scope: str, *, agrees: bool) -> None:
+    rolling = {"edition": "random", "event": "holds", "scope": scope, "step": 1, "steps": 2}
+    scene.policy |= {"target": "random", "rolling": rolling}
+    scene.module.kmod.switch(SUBSYSTEM, "random", "scoped", scope="cpus:0")
+    [found] = [each for each in scene.findings() if each.name == "edition"]
+    assert (found.verdict is Verdict.OK) == agrees
+    assert ("step 1 of 2 of policy storm's canary" in found.seen) == agrees
+
+
 def scoped(scene: Scene) -> None:
     """Let somebody try an edition on a part of the calls."""
     scene.module.kmod.switch(SUBSYSTEM, "random", "scoped", scope="cpus:0")

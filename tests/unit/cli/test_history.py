@@ -299,6 +299,34 @@ def test_following_waits_for_a_journal(past: Past) -> None:
             "advice k3 of policy p, a -> b: refused (asked by uid 0): too late",
         ),
         ({"kind": "mute", "id": "k3", "policy": "p", "uid": 0}, "advice k3 of policy p is muted"),
+        (
+            {"kind": "guardrail", "policy": "p", "guardrail": "slower", "edition": "b"}
+            | {"scope": "share:1/4", "verdict": "breached", "reason": "3 windows"},
+            "guardrail slower of policy p, b (share:1/4): breached: 3 windows",
+        ),
+        (
+            {"kind": "quarantine", "edition": "b", "result": "begun", "count": 2}
+            | {"until": "2026-01-31T12:00:00.123Z", "policy": "p", "guardrail": "slower"},
+            "b is in quarantine until 2026-01-31T12:00:00Z (no. 2): guardrail slower of policy p",
+        ),
+        (
+            {"kind": "quarantine", "edition": "b", "result": "over", "uid": None},
+            "b is no longer in quarantine: its time is over",
+        ),
+        (
+            {"kind": "quarantine", "edition": "b", "result": "cleared", "uid": 0, "login": None},
+            "b is no longer in quarantine: ended by uid 0",
+        ),
+        (
+            {"kind": "canary", "policy": "p", "edition": "b", "event": "started", "step": 1}
+            | {"steps": 2, "scope": "share:1/4", "reason": "rule x"},
+            "canary of policy p, b: started, step 1 of 2 (share:1/4): rule x",
+        ),
+        (
+            {"kind": "canary", "policy": "p", "edition": "b", "event": "ended", "step": 0}
+            | {"steps": 2, "scope": "", "reason": ""},
+            "canary of policy p, b: ended",
+        ),
         ({"kind": "module_back", "version": "2"}, "the kernel module is back, version 2"),
         ({"kind": "probe_attached"}, "probes attached again"),
         ({"kind": "switch", "from": "a"}, "from=a"),

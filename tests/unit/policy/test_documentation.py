@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from dynamosd.model import PolicyPhase, RuleState, Suppression
+from dynamosd.model import PolicyPhase, RuleState, Suppression, Verdict
 from dynamosd.policy.load import parse_policy
 from dynamosd.policy.schema import (
+    CanarySpec,
     DuringSpec,
+    GuardrailSpec,
     LimitsSpec,
     MaxSwitchesSpec,
     Metadata,
@@ -24,10 +26,11 @@ from dynamosd.policy.schema import (
     SamplesSpec,
     SourceSpec,
     Spec,
+    StepSpec,
     SwitchSpec,
 )
 from dynamosd.signals import SIGNALS
-from tests.unit.policy.build import KNOWN
+from tests.unit.policy.build import KNOWN, RULE, text_of
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "policy.md").read_text()
@@ -39,6 +42,14 @@ def test_example_is_a_policy_without_remarks() -> None:
     assert parse_policy(example[1].encode(), "policy.md", known=KNOWN).remarks == ()
 
 
+@pytest.mark.parametrize("key", ["guardrails", "canary"])
+def test_examples_of_what_guards_an_edition_have_no_remarks(key: str) -> None:
+    example = re.search(rf"```yaml\n(  {key}:\n.*?)```", PAGE, re.DOTALL)
+    assert example
+    text = text_of(RULE) + example[1]
+    assert parse_policy(text.encode(), "policy.md", known=KNOWN).remarks == ()
+
+
 def test_every_key_has_its_line() -> None:
     keys = {"apiVersion", "kind"}
     models: dict[str, type[BaseModel]] = {
@@ -48,6 +59,8 @@ def test_every_key_has_its_line() -> None:
         "spec.onDaemonLoss.": OnDaemonLossSpec,
         "spec.limits.": LimitsSpec,
         "spec.objective.": ObjectiveSpec,
+        "spec.canary.": CanarySpec,
+        "spec.canary.steps.": StepSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
         "spec.sources.": SourceSpec,
         "spec.sources.prometheus.": PrometheusSpec,
@@ -58,12 +71,14 @@ def test_every_key_has_its_line() -> None:
         keys |= {prefix + (field.alias or "") for field in model.model_fields.values()}
     tables = PAGE.partition("## Keys")[2].partition("\nA **name**")[0]
     sections = {"spec.switch", "spec.onDaemonLoss", "spec.limits", "spec.objective", "samples"}
+    sections |= {"spec.canary"}
     sections |= {"spec.sources", "spec.sources.prometheus"}
-    times = {field.alias or "" for field in DuringSpec.model_fields.values()}
-    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections | times
+    for model in (DuringSpec, GuardrailSpec):
+        keys |= {field.alias or "" for field in model.model_fields.values()}
+    assert set(re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)) == keys - sections
 
 
-@pytest.mark.parametrize("words", [PolicyPhase, RuleState, Suppression])
+@pytest.mark.parametrize("words", [PolicyPhase, RuleState, Suppression, Verdict])
 def test_every_word_of_a_decision_is_explained(words: type[StrEnum]) -> None:
     assert {
         word for word in words if f"`{word}`" not in PAGE and f"| {word} |" not in PAGE

@@ -174,7 +174,7 @@ def code_of(text: str | bytes) -> str:
     return problems_of(text)[0].code
 
 
-@pytest.mark.parametrize("key", ["guardrails", "target", "onBreach"])
+@pytest.mark.parametrize("key", ["target", "onBreach"])
 def test_what_is_not_implemented_is_not_accepted(key: str) -> None:
     assert code_of(text_of(spec=f"{key}: {{}}\n")) == "unknown-key"
 

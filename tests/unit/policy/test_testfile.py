@@ -355,3 +355,93 @@ def test_active_edition_at_first_is_adopted(folder: Path) -> None:
   switches: [{at: 1500ms, to: original}]
 """
     assert lines(folder, test) == []
+
+
+GUARDRAIL = """\
+guardrails:
+  - name: failing
+    breach: error_share("pipe_write") > 0.1
+    confidence: 80%
+    quarantine: 4s
+"""
+FAILS = """\
+- name: it fails
+  series:
+    - signal: calls_rate("pipe_write")
+      values: 200x18
+    - signal: error_share("pipe_write", "batched")
+      values: 0x5 0.5x12
+"""
+
+
+def test_guardrails_and_their_quarantines(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL))
+    expected = """\
+  switches: [{at: 2s, to: batched}, {at: 7s, to: original}, {at: 11s, to: batched},
+             {at: 14s, to: original}]
+  expect:
+    - {at: 5s, guardrails: {failing: passed}}
+    - {at: 7s, guardrails: {failing: breached}, phase: quarantined, rules: {storm: quarantined}}
+    - {at: 13s, guardrails: {failing: watching}}
+    - {at: 18s, active: original}
+"""
+    assert lines(folder, FAILS + expected) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        (
+            "  expect: [{at: 5s, guardrails: {failing: breached}}]\n",
+            'at 5s guardrail "failing" says "passed", not "breached" (broken in 0 windows',
+        ),
+        (
+            "  expect: [{at: 1s, guardrails: {failing: idle}}]\n",
+            'at 1s guardrail "failing" says "nothing", not "idle" (baseline original: rule storm',
+        ),
+        (
+            "  expect: [{at: 1s, guardrails: {fails: idle}}]\n",
+            'the policy has no guardrail "fails" (did you mean "failing"?) [unknown-guardrail]',
+        ),
+        (
+            "  expect: [{at: 1s, guardrails: {failing: bad}}]\n",
+            '"failing" must be "watching", "passed", "breached", "idle", "no_data" or "untrusted"',
+        ),
+    ],
+)
+def test_guardrails_that_are_not_as_expected(folder: Path, expected: str, message: str) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL))
+    (line,) = lines(folder, FAILS + expected)
+    assert message in line
+
+
+CANARY = """\
+canary: {steps: [{scope: "share:1/10", pause: 3s}]}
+"""
+
+
+def test_canary(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL + CANARY))
+    expected = """\
+  switches: [{at: 2s, to: batched, scope: "share:1/10"}, {at: 5s, to: batched},
+             {at: 8s, to: original}, {at: 12s, to: batched, scope: "share:1/10"},
+             {at: 15s, to: original}]
+  expect:
+    - {at: 3s, active: original, part: batched, phase: canary, suppressed: canary}
+    - {at: 6s, active: batched, part: none}
+    - {at: 14s, part: batched, reason: step 1 of 1}
+    - {at: 18s, active: original, part: none}
+"""
+    assert lines(folder, FAILS + expected) == []
+
+
+def test_canary_that_is_not_as_expected(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(text_of(RULE, GUARDRAIL + CANARY))
+    expected = """\
+  switches: [{at: 2s, to: batched}]
+  expect: [{at: 3s, part: none}]
+"""
+    first, second = lines(folder, FAILS + expected)
+    assert 'at 3s "part" is "batched", not "none"' in first
+    assert "the switches are batched for share:1/10 at 2s, batched at 5s, original at 8s" in second
+    assert ", not batched at 2s [not-as-expected]" in second
