@@ -98,12 +98,10 @@ $(KERNELS:%=$(1)-%): $(1)-%:
 
 endef
 
-# These have targets of their own: fail-steps, torture, soak.
-LONG := tests/kernel/test_failing.py tests/kernel/test_torture.py
 TORTURE_PY := -s tests/kernel/test_torture.py
 SEEDED = DYNAMOS_SEED=$(or $(SEED),1)
 
-$(eval $(call in_guest,test-kernel,tests/kernel,,--durations=25 tests/kernel $(LONG:%=--ignore=%)))
+$(eval $(call in_guest,test-kernel,tests/kernel,,--durations=25 tests/kernel))
 $(eval $(call in_guest,fail-steps,steps that fail,,tests/kernel/test_failing.py))
 $(eval $(call in_guest,stress,$(or $(SWITCHES),2000) random switches,DYNAMOS_STRESS=$(or $(SWITCHES),2000),\
 	tests/kernel/test_stress.py))
