@@ -356,6 +356,9 @@ def _forget(learning: Learning, why: str, now: float) -> Learning:
 def _break_off(learning: Learning, now: float) -> Learning:
     if not learning.queue:
         return learning
+    if learning.began is not None and learning.since <= learning.began:
+        # Nothing was switched in it: it has cost nothing, and the next one has to wait for nothing.
+        return replace(learning, queue=(), started=None)
     misses = learning.misses + 1
     return replace(learning, queue=(), started=None, ended=now, misses=misses)
 

@@ -239,6 +239,25 @@ def test_retry_on_tells_workloads_apart() -> None:
     assert house.current == "quiet"
 
 
+def test_a_round_that_has_switched_nothing_yet_begins_anew_at_once() -> None:
+    house = House(learning_policy(f"    retryOn: '{LOAD} > 100.0'\n"))
+    house.load = Signal(200.0)
+    house.live(4)
+    house.load = Signal(50.0)
+    house.live(38)
+    assert (house.current, sorted(house.targets)) == ("batched", ["batched", "quiet"])
+
+
+def test_a_round_that_has_switched_is_not_made_again_at_once() -> None:
+    house = House(learning_policy(f"    retryOn: '{LOAD} > 100.0'\n"))
+    house.live(14)
+    assert house.current != "original"
+    house.load = Signal(200.0)
+    house.live(30)
+    assert house.current == "original"
+    assert len(house.targets) == 2, "there, and back"
+
+
 def test_retry_on_may_change_its_mind_for_a_moment() -> None:
     house = House(learning_policy(f"    retryOn: '{LOAD} > 100.0'\n"))
     house.live(60)
@@ -531,20 +550,23 @@ def play(
 def test_never_more_trials_than_allowed(
     stretches: list[tuple[Signal, Costs, int]], limits: str
 ) -> None:
-    """Rounds after a change are `retryAfter` apart, others `every`; three trials are one."""
+    """A round that has switched is followed by none for `retryAfter`; three trials are one."""
     seen = list(play(stretches, limits))
     last = seen[-1][2].learned
     assert last
     retry, editions = 30.0, len(EDITIONS)
-    assert last.rounds <= 1 + len(seen) / retry
     assert last.trials <= editions * last.rounds
-    begun = [0.0]
-    for (_, _, first), (_, _, second) in pairwise(seen):
-        assert first.learned
-        assert second.learned
-        if second.learned.rounds > first.learned.rounds:
-            begun.append(second.time)
-    assert all(second - first >= retry for first, second in pairwise(begun[1:]))
+    begun: dict[int, float] = {}
+    switched: set[int] = set()
+    for _, before, decision in seen:
+        assert decision.learned
+        number = decision.learned.rounds
+        begun.setdefault(number, decision.time)
+        if decision.phase is PolicyPhase.TRIAL and decision.target != before:
+            switched.add(number)
+    for number in switched & {each - 1 for each in begun}:
+        assert begun[number + 1] - begun[number] >= retry
+    assert len(switched) <= 1 + len(seen) / retry
 
 
 @given(STRETCHES, LIMITS)
