@@ -8,19 +8,14 @@ it. Times are seconds of the Unix epoch: a clock that is set moves the end of a 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dynamosd import files, phrases
+from dynamosd import phrases
 from dynamosd.journal import rfc3339
+from dynamosd.kept import Json, KeptFile
 from dynamosd.policy.definition import Policy
-
-VERSION = 1
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,52 +93,35 @@ class Orders:
 
     path: Path
     tell: Callable[[str], None]
-    errors: int = 0
     pauses: dict[tuple[str, str], Pause] = field(default_factory=dict)
     mutes: dict[str, Mute] = field(default_factory=dict)
+    _file: KeptFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the file; nothing is read yet."""
+        self._file = KeptFile(self.path, "pauses and muted advice", self.tell)
+
+    @property
+    def errors(self) -> int:
+        """How often the file could not be read or written."""
+        return self._file.errors
 
     def load(self) -> None:
         """Read the file. One that cannot be used is put aside, and said: its pauses are over."""
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            self._put_aside(str(error))
-            return
-        try:
-            pauses, mutes = _parse(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._put_aside(f"it is not what a daemon wrote ({error!r})")
-            return
-        self.pauses = {each.scope: each for each in pauses}
-        self.mutes = {each.id: each for each in mutes}
-
-    def _put_aside(self, why: str) -> None:
-        self.errors += 1
-        aside = self.path.with_name(f"{self.path.name}.bad")
-        try:
-            self.path.replace(aside)
-        except OSError:
-            aside = self.path
-        self.tell(
-            f"pauses and muted advice are lost: {self.path} cannot be used: {why}; see {aside}"
-        )
+        found = self._file.load(_parse)
+        if found is not None:
+            pauses, mutes = found
+            self.pauses = {each.scope: each for each in pauses}
+            self.mutes = {each.id: each for each in mutes}
 
     def save(self) -> str:
         """Write the file; give what keeps it from being written, "" if nothing does."""
-        content = {
-            "version": VERSION,
-            "pauses": [dataclasses.asdict(each) for each in self.pauses.values()],
-            "mutes": [dataclasses.asdict(each) for each in self.mutes.values()],
-        }
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(self.path, json.dumps(content, indent=2) + "\n", mode=0o640, sync=True)
-        except OSError as error:
-            self.errors += 1
-            return f"cannot write {self.path}: {error.strerror}; a restart of the daemon forgets it"
-        return ""
+        return self._file.save(
+            {
+                "pauses": [dataclasses.asdict(each) for each in self.pauses.values()],
+                "mutes": [dataclasses.asdict(each) for each in self.mutes.values()],
+            }
+        )
 
     # ------------------------------------------------------------------------------ questions
 
@@ -191,8 +169,6 @@ def _end(order: Pause | Mute) -> float:
 
 
 def _parse(content: Json) -> tuple[list[Pause], list[Mute]]:
-    if content["version"] != VERSION:
-        raise ValueError(f"version {content['version']}, not {VERSION}")
     pauses = [Pause(**{**each, "by": Person(**each["by"])}) for each in content["pauses"]]
     mutes = [Mute(**{**each, "by": Person(**each["by"])}) for each in content["mutes"]]
     for until in [*(each.until for each in pauses), *(each.until for each in mutes)]:

@@ -10,21 +10,15 @@ the Unix epoch: a clock that is set moves its end.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dynamosd import files
 from dynamosd.journal import Journal, rfc3339
+from dynamosd.kept import Json, KeptFile
 from dynamosd.model import Decision
 from dynamosd.orders import Person
 from dynamosd.policy.backoff import Backoff, Sentence
-
-VERSION = 1
-
-Json = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -40,33 +34,26 @@ class Quarantines:
     path: Path
     journal: Journal
     tell: Callable[[str], None]
-    errors: int = 0
+    _file: KeptFile = field(init=False)
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _running: dict[tuple[str, str], Sentence] = field(default_factory=dict)
     """Those of which the end has not been told yet, by subsystem and edition."""
 
+    def __post_init__(self) -> None:
+        """Name the file; nothing is read yet."""
+        self._file = KeptFile(self.path, "quarantines", self.tell)
+
+    @property
+    def errors(self) -> int:
+        """How often the file could not be read or written."""
+        return self._file.errors
+
     def load(self, wall: float) -> None:
         """Read the file. One that cannot be used is put aside, and said: nothing is held then."""
-        try:
-            found = _parse(json.loads(self.path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            self._put_aside(error)
-            return
-        for subsystem, sentence in found:
+        for subsystem, sentence in self._file.load(_parse) or ():
             self._of(subsystem).sentences[sentence.edition] = sentence
             if sentence.lasts(wall):
                 self._running[subsystem, sentence.edition] = sentence
-
-    def _put_aside(self, error: Exception) -> None:
-        self.errors += 1
-        aside = self.path.with_name(f"{self.path.name}.bad")
-        try:
-            self.path.replace(aside)
-        except OSError:
-            aside = self.path
-        self.tell(f"quarantines are lost: {self.path} cannot be used: {error!r}; see {aside}")
 
     def _of(self, subsystem: str) -> Backoff:
         return self._backoffs.setdefault(subsystem, Backoff())
@@ -143,22 +130,13 @@ class Quarantines:
             self.tell(f"{name} is no longer in quarantine: {result}")
 
     def _save(self) -> None:
-        content = {
-            "version": VERSION,
-            "quarantines": [
-                {"subsystem": subsystem, **dataclasses.asdict(sentence)}
-                for subsystem, each in self._backoffs.items()
-                for sentence in each.sentences.values()
-            ],
-        }
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(self.path, json.dumps(content, indent=2) + "\n", mode=0o640, sync=True)
-        except OSError as error:
-            self.errors += 1
-            self.tell(
-                f"cannot write {self.path}: {error.strerror}; a restart of the daemon forgets it"
-            )
+        found = [
+            {"subsystem": subsystem, **dataclasses.asdict(sentence)}
+            for subsystem, each in self._backoffs.items()
+            for sentence in each.sentences.values()
+        ]
+        if trouble := self._file.save({"quarantines": found}):
+            self.tell(trouble)
 
 
 def quarantine_json(subsystem: str, sentence: Sentence) -> Json:
@@ -176,8 +154,6 @@ def quarantine_json(subsystem: str, sentence: Sentence) -> Json:
 
 
 def _parse(content: Json) -> list[tuple[str, Sentence]]:
-    if content["version"] != VERSION:
-        raise ValueError(f"version {content['version']}, not {VERSION}")
     found = []
     for each in content["quarantines"]:
         subsystem = each.pop("subsystem")
