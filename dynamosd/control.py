@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dynamosd.journal import Journal
     from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
-    from dynamosd.model import Decision, KernelState, Signals, Subsystem
+    from dynamosd.model import Decision, Guarded, KernelState, Signals, Subsystem
     from dynamosd.orders import Orders, Person
     from dynamosd.policy.definition import Policy
     from dynamosd.quarantines import Quarantines
@@ -308,19 +308,27 @@ class Controller:
     def _note_guardrails(self, policy: Policy, decision: Decision, wall: float) -> None:
         """Tell of guardrails that have come to a verdict; quarantine what has broken one."""
         guarded = decision.guarded
-        for name, found in guarded.findings.items() if guarded else ():
-            about = f"{policy.name}/{name}"
-            if found.verdict not in _VERDICTS or guarded is None:
-                continue
-            said = {"policy": policy.name, "subsystem": policy.subsystem, "guardrail": name}
-            said |= {"edition": guarded.edition, "scope": guarded.scope}
-            detail = {"reason": found.reason, "values": dict(found.values)}
-            verdict = str(found.verdict)
-            self.journal.record("guardrail", about, detail, **said, verdict=verdict)
-        if guarded and guarded.breach:
-            self.tally.add_breach(policy.name, guarded.breach)
+        if guarded is not None:
+            self._tell_of_verdicts(policy, guarded)
+            if guarded.breach:
+                self.tally.add_breach(policy.name, guarded.breach)
         if policy.mode is Mode.ENFORCE:
             self.quarantines.note(decision, wall)
+
+    def _tell_of_verdicts(self, policy: Policy, guarded: Guarded) -> None:
+        for name, found in guarded.findings.items():
+            if found.verdict in _VERDICTS:
+                self.journal.record(
+                    "guardrail",
+                    f"{policy.name}/{name}",
+                    {"reason": found.reason, "values": dict(found.values)},
+                    policy=policy.name,
+                    subsystem=policy.subsystem,
+                    guardrail=name,
+                    edition=guarded.edition,
+                    scope=guarded.scope,
+                    verdict=str(found.verdict),
+                )
 
     def _act(self, running: _Running, made: Evaluated, kernel: KernelState) -> None:
         """Carry a decision out, or say what keeps it from being carried out."""

@@ -682,10 +682,12 @@ def guardrail_values(decisions: Mapping[str, Decision]) -> Values:
     verdicts: dict[Labels, float] = {}
     for policy, decision in decisions.items():
         guarded = decision.guarded
-        for name, found in guarded.findings.items() if guarded else ():
-            edition = guarded.edition if guarded else ""
+        if guarded is None:
+            continue
+        for name, found in guarded.findings.items():
             for verdict in Verdict:
-                verdicts[policy, name, edition, str(verdict)] = float(verdict is found.verdict)
+                labels = policy, name, guarded.edition, str(verdict)
+                verdicts[labels] = float(verdict is found.verdict)
     return {"dynamos_guardrail_verdict": verdicts}
 
 

@@ -66,6 +66,7 @@ class Checker:
         self._check_objective()
         self._check_guardrails()
         self._check_canary()
+        self._check_unguarded()
         self._check_names(self._rules(), "rule", "duplicate-rule")
         self._check_names(self._guardrails(), "guardrail", "duplicate-guardrail")
         self._check_hysteresis()
@@ -210,16 +211,14 @@ class Checker:
             if scope.startswith("task:"):
                 message = "a process has another number each time: it cannot stand in a policy"
                 self._add(place, Severity.ERROR, message, "bad-scope", "use its cgroup")
+
+    def _check_unguarded(self) -> None:
+        """Warn of a canary that nothing can stop."""
         spec = _value(self.document.data, ("spec",))
         if isinstance(spec, dict) and "canary" in spec and "guardrails" not in spec:
+            place, code = self.document.place_of(_CANARY), "canary-without-guardrails"
             message = "nothing says what is bad: the canary's steps only wait"
-            self._add(
-                self.document.place_of(_CANARY),
-                Severity.WARNING,
-                message,
-                "canary-without-guardrails",
-                'add "guardrails"',
-            )
+            self._add(place, Severity.WARNING, message, code, 'add "guardrails"')
 
     def _compile_number(self, path: Path) -> None:
         text = _text(self.document, path)

@@ -190,13 +190,17 @@ def carry_over(
         kept = {**adopt(new, current, now).rules, **kept}
     averages = {read: each for read, each in state.averages.items() if read in new.inputs}
     same = (old.guardrails, old.baseline) == (new.guardrails, new.baseline)
-    watch = state.watch if same else None
-    rollout = state.rollout if same and old.canary == new.canary else None
-    if old.limits != new.limits:
-        return PolicyState(kept, averages, learning=learning, watch=watch, rollout=rollout)
-    return replace(
-        state, rules=kept, averages=averages, learning=learning, watch=watch, rollout=rollout
+    state = replace(
+        state,
+        rules=kept,
+        averages=averages,
+        learning=learning,
+        watch=state.watch if same else None,
+        rollout=state.rollout if same and old.canary == new.canary else None,
     )
+    if old.limits != new.limits:
+        return replace(state, switches=(), asked=None, frozen_until=None)
+    return state
 
 
 def evaluate(
