@@ -51,6 +51,7 @@ __all__ = [
     "OpenDevice",
     "Who",
     "known_names",
+    "no_subsystem",
     "parse_event",
     "parse_events",
 ]
@@ -478,8 +479,8 @@ class Kmod:
     def _what_is_wrong(self, number: int, command: _Command) -> tuple[str, str]:
         subsystem, edition = command.subsystem, command.edition
         if number == errno.ENOENT:
-            hint = known_names(subsystem, self._names(), "subsystem")
-            return f"there is no subsystem {subsystem}", hint
+            wrong = no_subsystem(subsystem, self._names())
+            return wrong.message, wrong.hint
         if number == errno.ENXIO:
             hint = known_names(edition, self._names(subsystem, "editions"), "edition")
             return f"subsystem {subsystem} has no edition {edition}", hint
@@ -604,6 +605,12 @@ def _milliseconds(timeout: float | None) -> int | None:
     if not MIN_TIMEOUT_SECONDS <= timeout <= MAX_TIMEOUT_SECONDS:
         raise InvalidInput(f"a timeout of {timeout} s is not possible", hint="from 1ms to 1m")
     return round(timeout * 1000)
+
+
+def no_subsystem(name: str, names: Iterable[str]) -> InvalidInput:
+    """Give the error that there is no subsystem of a name; ``names`` are those there are."""
+    hint = known_names(name, names, "subsystem")
+    return InvalidInput(f"there is no subsystem {name}", hint=hint)
 
 
 def known_names(wrong: str, names: Iterable[str], kind: str) -> str:

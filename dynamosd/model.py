@@ -91,6 +91,15 @@ class Subsystem:
     lease: str | None = None
     lease_holder: int = 0
 
+    @property
+    def in_flight(self) -> int:
+        """How many threads execute any edition of any of the functions."""
+        return sum(
+            counts.in_flight
+            for function in self.functions.values()
+            for counts in function.counts.values()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

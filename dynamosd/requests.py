@@ -146,9 +146,7 @@ def ask(runtime_dir: Path, said: Json, timeout: float, hint: str = "") -> Json:
         Unreachable: there is no daemon, it is not ours to ask, or it does not answer.
         DynamosError: what the daemon says; the class is that of its error.
     """
-    running = status.read(runtime_dir)
-    if running is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+    running = status.read_running(runtime_dir)
     # Sorted by name, they are sorted by time.
     name = f"{time.monotonic_ns():020d}-{secrets.token_hex(4)}"
     asked = runtime_dir / FOLDER / f"{name}{_ASKED}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import files
-from dynamosd.errors import DynamosError, Refused
+from dynamosd.errors import DynamosError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +84,18 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not isinstance(status, dict) or not isinstance(status.get("pid"), int):
         return None
     return status if _alive(status["pid"]) else None
+
+
+def read_running(folder: Path) -> dict[str, Any]:
+    """Give the status of the daemon that runs now.
+
+    Raises:
+        Unreachable: there is none, or none to be seen.
+    """
+    status = read(folder)
+    if status is None:
+        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+    return status
 
 
 def _alive(pid: int) -> bool:

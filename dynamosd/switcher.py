@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dynamosd.errors import DynamosError, InvalidInput, Refused
-from dynamosd.kmod import known_names
+from dynamosd.kmod import no_subsystem
 from dynamosd.model import PARTIAL_MODES, Standing, SwitchOptions, SwitchResult
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class Switcher:
         start = self.now()
         before = self.kmod.read_standing(subsystem)
         if before is None:
-            names = self.kmod.read().subsystems
-            hint = known_names(subsystem, names, "subsystem")
-            raise InvalidInput(f"there is no subsystem {subsystem}", hint=hint)
+            raise no_subsystem(subsystem, self.kmod.read().subsystems)
         self.kmod.switch(
             subsystem,
             target,

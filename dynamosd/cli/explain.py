@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dynamosd import status
 from dynamosd.cli.output import print_json, print_note
 from dynamosd.cli.subsystem import print_policy
-from dynamosd.errors import InvalidInput, Unreachable
+from dynamosd.errors import InvalidInput
 from dynamosd.policy.condition import compile_condition
 from dynamosd.policy.durations import format_duration, format_number
 from dynamosd.policy.explain import Comparison, Explanation, explain
@@ -27,9 +27,7 @@ _IN_FORCE = frozenset({"active", "leaving", "quarantined"})
 def explain_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     """Explain what the daemon's policies do now, from its status."""
     del kmod
-    daemon = status.read(args.runtime_dir)
-    if daemon is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+    daemon = status.read_running(args.runtime_dir)
     policies = _chosen(daemon["policies"], args.policy)
     if args.output == "json":
         shown = [_json(policy, daemon) for policy in policies]

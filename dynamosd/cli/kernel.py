@@ -19,7 +19,6 @@ from dynamosd.cli.output import (
 from dynamosd.cli.subsystem import (
     FUNCTION_HEAD,
     function_rows,
-    in_flight,
     lease_of,
     list_json,
     notes,
@@ -93,7 +92,7 @@ def _print_status(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> Non
             subsystem.active,
             subsystem.mode,
             str(subsystem.switches),
-            str(in_flight(subsystem)),
+            str(subsystem.in_flight),
             f"{policy['name']} ({policy.get('mode')})" if policy else "-",
             text_of(policy.get("rule")),
         )

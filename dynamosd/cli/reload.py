@@ -25,9 +25,7 @@ _PAUSE_SECONDS = 0.05
 def reload_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     """Send the daemon SIGHUP and wait for its answer; 1 if the last good policies stay."""
     del kmod
-    before = status.read(args.runtime_dir)
-    if before is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+    before = status.read_running(args.runtime_dir)
     try:
         os.kill(before["pid"], signal.SIGHUP)
     except PermissionError:

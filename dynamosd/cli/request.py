@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
 from dynamosd.cli.output import print_json, print_note, print_table, text_of, warn
-from dynamosd.errors import Unreachable, UsageError
+from dynamosd.errors import UsageError
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.requests import ask
 
@@ -81,9 +81,7 @@ def resume(args: argparse.Namespace, kmod: Kmod) -> int:
 def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show what the policies in mode advise would do."""
     del kmod
-    daemon = status.read(args.runtime_dir)
-    if daemon is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+    daemon = status.read_running(args.runtime_dir)
     found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in SHOWN]
     if args.output == "json":
         print_json("AdviceList", updated=daemon["updated"], advice=found)

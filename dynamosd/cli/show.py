@@ -23,8 +23,7 @@ from dynamosd.cli.subsystem import (
     status_json,
 )
 from dynamosd.cli.words import because, trigger_of
-from dynamosd.errors import InvalidInput
-from dynamosd.kmod import known_names
+from dynamosd.kmod import no_subsystem
 from dynamosd.records import read
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ def find(kmod: Kmod, name: str) -> Subsystem:
     """
     subsystems = kmod.read().subsystems
     if name not in subsystems:
-        hint = known_names(name, subsystems, "subsystem")
-        raise InvalidInput(f"there is no subsystem {name}", hint=hint)
+        raise no_subsystem(name, subsystems)
     return subsystems[name]
 
 

@@ -14,15 +14,6 @@ if TYPE_CHECKING:
     from dynamosd.model import Edition, Function, Subsystem
 
 
-def in_flight(subsystem: Subsystem) -> int:
-    """Give how many threads execute any edition of any of a subsystem's functions."""
-    return sum(
-        counts.in_flight
-        for function in subsystem.functions.values()
-        for counts in function.counts.values()
-    )
-
-
 def edition_counts(subsystem: Subsystem, edition: Edition) -> Counts:
     """Give the calls of an edition, in all functions together."""
     found = [
@@ -109,7 +100,7 @@ def status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[
             for each in subsystem.editions.values()
         ],
         "switches": subsystem.switches,
-        "in_flight": in_flight(subsystem),
+        "in_flight": subsystem.in_flight,
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
         "policies": policies_of(daemon, subsystem.name),
         "quarantines": quarantines_of(daemon, subsystem.name),

@@ -11,8 +11,8 @@ from dynamosd import verify
 from dynamosd.cli.findings import Row, print_findings
 from dynamosd.cli.output import print_json
 from dynamosd.doctor import Machine
-from dynamosd.errors import InvalidInput, Unreachable
-from dynamosd.kmod import LOAD_HINT, known_names
+from dynamosd.errors import Unreachable
+from dynamosd.kmod import LOAD_HINT, no_subsystem
 from dynamosd.verify import Finding, Verdict, View
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def _check(view: View, only: str | None) -> None:
         raise Unreachable("the kernel module is not loaded", hint=LOAD_HINT)
     names = view.subsystems
     if only is not None and only not in names:
-        hint = known_names(only, names, "subsystem")
-        raise InvalidInput(f"there is no subsystem {only}", hint=hint)
+        raise no_subsystem(only, names)
 
 
 def _json(finding: Finding) -> dict[str, object]:
