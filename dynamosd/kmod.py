@@ -50,7 +50,6 @@ __all__ = [
     "Kmod",
     "OpenDevice",
     "Who",
-    "known_names",
     "no_subsystem",
     "parse_event",
     "parse_events",
@@ -482,7 +481,7 @@ class Kmod:
             wrong = no_subsystem(subsystem, self._names())
             return wrong.message, wrong.hint
         if number == errno.ENXIO:
-            hint = known_names(edition, self._names(subsystem, "editions"), "edition")
+            hint = _known_names(edition, self._names(subsystem, "editions"), "edition")
             return f"subsystem {subsystem} has no edition {edition}", hint
         if number == errno.ESRCH:
             return self._not_there(command)
@@ -531,8 +530,8 @@ class Kmod:
             return "what the scope names is not there", hint
         names = _parameters(self._edition_folder(command))
         said = f"edition {command.edition} has no parameter {command.parameter}"
-        # Not `known_names`: there may be others, which may be written but not read.
-        near = known_names(command.parameter, names, "parameter") if names else ""
+        # Not `_known_names`: there may be others, which may be written but not read.
+        near = _known_names(command.parameter, names, "parameter") if names else ""
         return said, near or "modinfo shows the module's parameters"
 
     def _not_understood(self, number: int, command: _Command) -> tuple[str, str]:
@@ -609,11 +608,11 @@ def _milliseconds(timeout: float | None) -> int | None:
 
 def no_subsystem(name: str, names: Iterable[str]) -> InvalidInput:
     """Give the error that there is no subsystem of a name; ``names`` are those there are."""
-    hint = known_names(name, names, "subsystem")
+    hint = _known_names(name, names, "subsystem")
     return InvalidInput(f"there is no subsystem {name}", hint=hint)
 
 
-def known_names(wrong: str, names: Iterable[str], kind: str) -> str:
+def _known_names(wrong: str, names: Iterable[str], kind: str) -> str:
     """Give the hint for a name that does not exist: the nearest one, or all there are."""
     # Only a wrong name needs it, and it costs start-up time.
     import difflib  # noqa: PLC0415

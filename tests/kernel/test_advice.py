@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dynamosd import journal, status
+from dynamosd import journal
 from tests.kernel import control, guest
 from tests.kernel.guest import wait_until
-from tests.kernel.test_daemon import INVALID, OK, REFUSED, UNREACHABLE, Daemon, Done, Reader, ctl
+from tests.kernel.test_daemon import INVALID, OK, REFUSED, UNREACHABLE, Daemon, Reader, ctl
 
 # The module's own counters say all that this one asks for.
 POLICY = """\
@@ -44,17 +43,6 @@ class Advising(Daemon):
     def set_mode(self, mode: str) -> None:
         """Write the policy with another mode."""
         (self.config / "busy.yaml").write_text(POLICY % mode)
-
-    def ask(self, *words: str) -> Done:
-        """Type a command."""
-        return ctl(*words, "--runtime-dir", str(self.runtime))
-
-    def policy(self) -> dict[str, Any]:
-        """Give what its status says of the policy."""
-        shown = status.read(self.runtime)
-        assert shown is not None, self.log.read_text()
-        policy: dict[str, Any] = shown["policies"][0]
-        return policy
 
     def advice_to(self, edition: str) -> str | None:
         """Give the id of the open advice to switch to an edition."""
@@ -92,11 +80,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Advising]:
     """One for all tests: it takes a BCC compile to start."""
     guest.load_all()
     control.switch_and_drain("original")
-    running = Advising(tmp_path_factory.mktemp("advising"))
-    yield running
-    if running.process.poll() is None:
-        running.process.kill()
-        running.process.wait()
+    with Advising(tmp_path_factory.mktemp("advising")) as running:
+        yield running
     guest.unload_all()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dynamosd import journal, status
+from dynamosd import journal
 from tests.kernel import guest, target
 from tests.kernel.control import Controlled
 from tests.kernel.guest import (
@@ -23,7 +23,7 @@ from tests.kernel.guest import (
     wait_until,
 )
 from tests.kernel.target import Target
-from tests.kernel.test_daemon import OK, Daemon, Done, ctl
+from tests.kernel.test_daemon import OK, Daemon, ctl
 
 # What is wanted is told by parameters: of delay_us, 1 is for the edition that does no harm.
 POLICY = """\
@@ -71,21 +71,6 @@ class Careful(Daemon):
         self.config.mkdir()
         (self.config / "dynamosd.yaml").write_text(WINDOW)
         self.policy_file.write_text(POLICY)
-
-    def ask(self, *words: str) -> Done:
-        """Type a command."""
-        return ctl(*words, "--runtime-dir", str(self.runtime))
-
-    def status(self) -> dict[str, Any]:
-        """Give its status."""
-        shown = status.read(self.runtime)
-        assert shown is not None, self.log.read_text()
-        return shown
-
-    def policy(self) -> dict[str, Any]:
-        """Give what its status says of the policy."""
-        policy: dict[str, Any] = self.status()["policies"][0]
-        return policy
 
     def records(self, kind: str, edition: str, key: str = "edition") -> list[dict[str, Any]]:
         """Give the journal's records of a kind that are about an edition."""
@@ -139,11 +124,8 @@ def load() -> Iterator[Load]:
 def daemon(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Careful]:
     """One for all tests: it takes a BCC compile to start."""
     del load
-    running = Careful(tmp_path_factory.mktemp("careful"))
-    yield running
-    if running.process.poll() is None:
-        running.process.kill()
-        running.process.wait()
+    with Careful(tmp_path_factory.mktemp("careful")) as running:
+        yield running
 
 
 @pytest.fixture

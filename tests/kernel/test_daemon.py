@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from dynamosd import cli, journal
+from dynamosd import cli, journal, status
 from tests.kernel import control, guest
+from tests.kernel.block import Block
 from tests.kernel.guest import wait_until
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
@@ -49,8 +51,8 @@ def ctl(*argv: str) -> Done:
     """Run dynamosctl, in this process: starting Python takes seconds in an emulated machine."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = cli.main(argv)
-    return Done(status, out.getvalue(), err.getvalue())
+        code = cli.main(argv)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def run_daemon(config: Path, runtime: Path) -> subprocess.CompletedProcess[str]:
@@ -67,8 +69,8 @@ def one_line(text: str) -> str:
     return lines[0]
 
 
-class Daemon:
-    """A running dynamosd, with its own settings and journal."""
+class Daemon(Block):
+    """A running dynamosd, with its own settings and journal; killed if it outlives its block."""
 
     def __init__(self, folder: Path) -> None:
         """Start it, and wait until it is ready (a BCC compile)."""
@@ -104,8 +106,29 @@ class Daemon:
         """Tell whether it has written that to stderr."""
         return text in self.log.read_text()
 
+    def ask(self, *words: str) -> Done:
+        """Run dynamosctl for it."""
+        return ctl(*words, "--runtime-dir", str(self.runtime))
+
+    def status(self) -> dict[str, Any]:
+        """Give its status."""
+        shown = status.read(self.runtime)
+        assert shown is not None, self.log.read_text()
+        return shown
+
+    def policy(self) -> dict[str, Any]:
+        """Give what its status says of its first policy."""
+        policy: dict[str, Any] = self.status()["policies"][0]
+        return policy
+
+    def end(self) -> None:
+        """Kill it, unless it has gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def stop(self) -> int:
-        """Ask it to leave; give its status."""
+        """Ask it to leave; give its exit status."""
         self.process.terminate()
         return self.process.wait(guest.PATIENCE)
 
@@ -155,11 +178,8 @@ def loaded() -> Iterator[None]:
 def daemon(loaded: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for many tests: it takes a BCC compile to start."""
     del loaded
-    running = Daemon(tmp_path_factory.mktemp("daemon"))
-    yield running
-    if running.process.poll() is None:
-        running.process.kill()
-        running.process.wait()
+    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -365,14 +385,9 @@ def stands_still(daemon: Daemon, edition: str) -> bool:
     return False
 
 
-def asked(daemon: Daemon, *words: str) -> Done:
-    """Run dynamosctl for that daemon."""
-    return ctl(*words, "--runtime-dir", str(daemon.runtime))
-
-
 def verified(daemon: Daemon) -> dict[str, dict[str, str]]:
     """Have the kernel compared with what the daemon wants; give what is not ok, by its name."""
-    done = asked(daemon, "verify", "-o", "json")
+    done = daemon.ask("verify", "-o", "json")
     assert done.returncode in {OK, 1, 3}, done.stderr
     findings = json.loads(done.stdout)["findings"]
     bad = {each["name"]: each for each in findings if each["verdict"] != "ok"}
@@ -382,15 +397,15 @@ def verified(daemon: Daemon) -> dict[str, dict[str, str]]:
 
 def test_verify_agrees_with_the_kernel(daemon: Daemon, data: Path) -> None:
     wait_until(lambda: not verified(daemon), "all agrees")
-    shown = " ".join(asked(daemon, "verify", "readahead").stdout.split())
+    shown = " ".join(daemon.ask("verify", "readahead").stdout.split())
     for function in guest.FUNCTIONS:
         assert f"{function} (direct)" in shown
     reader = Reader(data, sequential=False)
     wait_until(lambda: control.active() == "random", "random is active")
     wait_until(lambda: not verified(daemon), "all agrees again")
     wait_until(lambda: made_by(daemon)[-1]["to"] == "random", "the journal has the switch")
-    shown = " ".join(asked(daemon, "show", "readahead").stdout.split())
-    told = " ".join(asked(daemon, "history", "--kind", "switch").stdout.split())
+    shown = " ".join(daemon.ask("show", "readahead").stdout.split())
+    told = " ".join(daemon.ask("history", "--kind", "switch").stdout.split())
     reader.stop()
     assert "readahead: random is active" in shown
     assert "(policy readahead, rule " in shown
@@ -400,22 +415,22 @@ def test_verify_agrees_with_the_kernel(daemon: Daemon, data: Path) -> None:
 
 
 def test_verify_tells_what_was_done_behind_the_daemons_back(daemon: Daemon) -> None:
-    assert asked(daemon, "pause", "--reason", "a test").returncode == OK
+    assert daemon.ask("pause", "--reason", "a test").returncode == OK
     control.switch("streaming")
     wait_until(lambda: "edition" in verified(daemon), "the switch by hand is told")
     differs = verified(daemon)["edition"]
     assert differs["verdict"] == "differs"
     assert "streaming is active; policy readahead wants original: all pol" in differs["seen"]
     assert "dynamosctl resume" in differs["remedy"]
-    assert asked(daemon, "verify").returncode == INVALID
-    assert "(by hand)" in asked(daemon, "show", "readahead").stdout
-    assert asked(daemon, "resume").returncode == OK
+    assert daemon.ask("verify").returncode == INVALID
+    assert "(by hand)" in daemon.ask("show", "readahead").stdout
+    assert daemon.ask("resume").returncode == OK
     wait_until(lambda: control.active() == "original", "the policy has its way")
     wait_until(lambda: not verified(daemon), "all agrees")
 
 
 def test_verify_tells_when_an_edition_or_all_gates_are_gone(daemon: Daemon) -> None:
-    assert asked(daemon, "pause", "--reason", "a test").returncode == OK
+    assert daemon.ask("pause", "--reason", "a test").returncode == OK
     guest.remove_when_free(guest.RANDOM)
     found = verified(daemon)
     assert "random is not loaded; policy readahead may want it" in found["editions"]["seen"]
@@ -427,7 +442,7 @@ def test_verify_tells_when_an_edition_or_all_gates_are_gone(daemon: Daemon) -> N
     assert guest.gated_functions() == []
     assert "gates" not in found
     guest.load_all()
-    assert asked(daemon, "resume").returncode == OK
+    assert daemon.ask("resume").returncode == OK
     wait_until(lambda: not verified(daemon), "all agrees")
 
 
