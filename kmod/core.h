@@ -319,6 +319,7 @@ void lease_cancel(struct subsystem *subsystem);
 int lease_take(const char *subsystem, const struct lease_options *options, struct request *request);
 int lease_release(const char *subsystem, struct request *request);
 void leases_drop(const void *file);
+bool lease_is_over(const struct lease *lease);
 const char *lease_name(enum lease_state state);
 
 /* enable.c */
@@ -335,11 +336,12 @@ struct switch_options {
 	unsigned int timeout_ms;		/* exclusive */
 	const char *scope;			/* scoped: as in the command; NULL: none given */
 	bool keep;				/* per-object: existing objects keep their edition */
+	const struct lease *lease;		/* only while that is over; NULL: whatever becomes of any */
 };
 
 int switch_edition(const char *subsystem, const char *edition, const struct switch_options *options,
 		   struct request *request);
-int switch_unasked(const char *subsystem, const char *edition, pid_t by);
+int switch_unasked(const char *subsystem, const char *edition, pid_t by, const struct lease *lease);
 int name_insiders(const char *subsystem, struct request *request);
 u32 edition_modes(const struct edition *edition);
 const char *mode_name(enum mode mode);

@@ -52,7 +52,7 @@ static int switch_all_off(void)
 	int err;
 
 	while (next_to_switch(name)) {
-		err = switch_unasked(name, "original", task_tgid_nr(current));
+		err = switch_unasked(name, "original", task_tgid_nr(current), NULL);
 		first = first ?: err;
 	}
 	return first;
@@ -64,10 +64,13 @@ static int enable_set(const char *value, const struct kernel_param *param)
 	int err;
 
 	err = kstrtobool(value, &wanted);
-	if (err || wanted == enabled)
+	if (err)
 		return err;
-	WRITE_ONCE(enabled, wanted);
-	event_emit(wanted ? "enabled" : "disabled", "by=%d", task_tgid_nr(current));
+	if (wanted != enabled) {
+		WRITE_ONCE(enabled, wanted);
+		event_emit(wanted ? "enabled" : "disabled", "by=%d", task_tgid_nr(current));
+	}
+	/* Also when it is off already: whoever wrote that may have failed, and who asks again wants an answer. */
 	return wanted ? 0 : switch_all_off();
 }
 

@@ -9,7 +9,7 @@
  *	 +------------- grace_ms are over, and the baseline is active ----------+
  *
  * A lease belongs to an open file of /dev/dynamos. All of it is protected by dynamos_lock; the switch to the baseline
- * is made without that, like any other.
+ * is made without that, like any other, and asks before each of its steps whether it is still wanted.
  */
 #include <linux/jiffies.h>
 #include <linux/sched.h>
@@ -75,11 +75,18 @@ static const char *expire(struct subsystem *subsystem)
 	return baseline && !baseline->quarantine && is_enabled() ? baseline->def->name : subsystem->original->def->name;
 }
 
+/* Was it lost, and is its grace over? Then the switch to the baseline is wanted still. */
+bool lease_is_over(const struct lease *lease)
+{
+	lockdep_assert_held(&dynamos_lock);
+	return lease->state == LEASE_LOST && lease->expired;
+}
+
 /* Unless somebody has taken it over meanwhile. */
 static void baseline_was_tried(struct lease *lease, int err)
 {
 	mutex_lock(&dynamos_lock);
-	if (lease->state == LEASE_LOST && lease->expired) {
+	if (lease_is_over(lease)) {
 		if (err)
 			queue_delayed_work(dynamos_queue, &lease->work, wait_longer(&lease->wait));
 		else
@@ -110,7 +117,7 @@ static void lease_work(struct work_struct *work)
 	}
 	mutex_unlock(&dynamos_lock);
 	if (*baseline)
-		baseline_was_tried(lease, switch_unasked(subsystem->def->name, baseline, 0));
+		baseline_was_tried(lease, switch_unasked(subsystem->def->name, baseline, 0, lease));
 }
 
 /* ---------------------------------------------------------------------------------------------------- from outside */

@@ -37,6 +37,7 @@ struct transaction {
 	bool urgent;			/* plainly to the original: comes before everything else */
 	bool undoes;			/* to the active one, on the way to the original, whatever is wrong with it */
 	unsigned int overtaken;		/* as the subsystem had it when this began */
+	u64 epoch;			/* of `to`, when this began */
 };
 
 const char *mode_name(enum mode mode)
@@ -141,11 +142,26 @@ static int choose_mode(struct transaction *transaction)
 }
 
 /* Return: 1 when there is nothing to do. */
+/* A lease that has ended by a loss asks for the baseline, until somebody takes it, or gives it back. */
+static int check_lease(const struct transaction *transaction)
+{
+	const struct lease *lease = transaction->options->lease;
+
+	if (!lease || lease_is_over(lease))
+		return 0;
+	request_reason(transaction->request, "the lease was taken over, or given back, meanwhile");
+	return -ECANCELED;
+}
+
 static int check(struct transaction *transaction, const char *edition_name)
 {
 	struct subsystem *subsystem = transaction->subsystem;
 	struct request *request = transaction->request;
+	int err;
 
+	err = check_lease(transaction);
+	if (err)
+		return err;
 	transaction->to = edition_find(subsystem, edition_name, request);
 	if (!transaction->to)
 		return -ENXIO;
@@ -182,6 +198,7 @@ static int edition_hold(struct transaction *transaction)
 	struct edition *to = transaction->to;
 
 	to->wanted = true;
+	transaction->epoch = to->epoch;
 	if (to->held || to == transaction->subsystem->original)
 		return 0;
 	if (!failable(try_module_get(to->def->owner), false)) {
@@ -194,7 +211,10 @@ static int edition_hold(struct transaction *transaction)
 	return 0;
 }
 
-/* The transaction is over. What it did not make callable is as it was before. */
+/*
+ * The transaction is over. What it did not make callable is as it was before. What it did, and another one has left
+ * since, while the author's commit() ran, has to drain: somebody may be in it, or on the way in, without being counted.
+ */
 static void edition_release(struct transaction *transaction)
 {
 	struct edition *to = transaction->to;
@@ -202,7 +222,7 @@ static void edition_release(struct transaction *transaction)
 	to->wanted = false;
 	if (edition_can_be_called(to) || !to->held)
 		return;
-	if (transaction->holds && !edition_in_flight(to->def)) {
+	if (transaction->holds && to->epoch == transaction->epoch && !edition_in_flight(to->def)) {
 		to->held = false;
 		module_put(to->def->owner);
 		return;
@@ -314,7 +334,9 @@ static int still_wanted(const struct transaction *transaction)
 			       why_name(to->quarantine));
 		return -ECANCELED;
 	}
-	return transaction->overtaken == subsystem->overtaken ? 0 : give_up(transaction);
+	if (transaction->overtaken != subsystem->overtaken)
+		return give_up(transaction);
+	return check_lease(transaction);
 }
 
 /* --------------------------------------------------------------------------------------------------- concurrent */
@@ -792,6 +814,7 @@ static int undo_moves(const struct transaction *transaction)
 	const struct switch_options options = {
 		.mode = MODE_EXCLUSIVE,
 		.timeout_ms = transaction->options->timeout_ms,
+		.lease = transaction->options->lease,
 	};
 	struct transaction undo = *transaction;
 	char name[DYNAMOS_NAME_MAX + 1] = "";
@@ -934,12 +957,13 @@ int switch_edition(const char *subsystem_name, const char *edition_name, const s
  * @subsystem: name of the subsystem
  * @edition: name of the edition
  * @by: whose doing it is; 0: the module's own
+ * @lease: the lease that was lost, if that is why: it is given up when that is no longer so; else NULL
  *
  * Return: as switch_edition().
  */
-int switch_unasked(const char *subsystem, const char *edition, pid_t by)
+int switch_unasked(const char *subsystem, const char *edition, pid_t by, const struct lease *lease)
 {
-	struct switch_options options = { .mode = MODES, .timeout_ms = UNASKED_TIMEOUT_MS };
+	struct switch_options options = { .mode = MODES, .timeout_ms = UNASKED_TIMEOUT_MS, .lease = lease };
 	struct request request = { .by = by, .start_ns = ktime_get_ns() };
 	int err;
 

@@ -240,7 +240,7 @@ static void rescue_work(struct work_struct *work)
 {
 	struct subsystem *subsystem = container_of(to_delayed_work(work), struct subsystem, rescue);
 
-	if (tell_all(subsystem) && switch_unasked(subsystem->def->name, "original", 0)) {
+	if (tell_all(subsystem) && switch_unasked(subsystem->def->name, "original", 0, NULL)) {
 		queue_delayed_work(dynamos_queue, &subsystem->rescue, wait_longer(&subsystem->rescue_wait));
 		return;
 	}

@@ -97,6 +97,24 @@ def test_a_switch_that_is_under_way_is_given_up(selftest: Controlled) -> None:
 
 @only_direct
 @pytest.mark.usefixtures("enabled_again")
+def test_off_once_more_tries_once_more(selftest: Controlled) -> None:
+    """Whoever asks is not told that all is well because somebody has asked before."""
+    new(1)
+    selftest.switch("layout", "mode=exclusive", "timeout_ms=60000")
+    with Follower() as events, blocked(1) as inside:
+        for _ in range(2):
+            assert guest.answer(partial(ENABLE.write_text, "0")) == "ETIMEDOUT"
+            assert (ENABLE.read_text(), selftest.active()) == ("0\n", "layout")
+        release(1, inside)
+        guest.wait_until(
+            lambda: not guest.answer(partial(ENABLE.write_text, "0")), "everything goes"
+        )
+        assert selftest.active() == "original"
+        assert len(events.only("disabled")) == 1
+
+
+@only_direct
+@pytest.mark.usefixtures("enabled_again")
 def test_off_after_a_parameter_was_set(selftest: Controlled) -> None:
     # A kernel that checks its locks has then seen both orders of the registry's and a parameter's.
     control.command("set selftest layout refuse_transfer=0")

@@ -17,7 +17,7 @@ from tests.kernel import control, guest
 from tests.kernel.child import Child
 from tests.kernel.control import Controlled, Follower
 from tests.kernel.load import holds, storm
-from tests.kernel.target import Caller, Target, release
+from tests.kernel.target import Caller, Target, blocked, release
 
 only_direct = pytest.mark.parametrize("backend", ["direct"], indirect=True, scope="module")
 pytestmark = [only_direct, pytest.mark.usefixtures("selftest")]
@@ -244,6 +244,28 @@ def test_a_baseline_is_tried_until_it_is_reached(selftest: Controlled) -> None:
         release(1, [inside])
         events.wait_for("switched", to="original", by="0")
     is_over(selftest)
+
+
+@pytest.mark.parametrize("word", ["lease", "release"])
+def test_a_switch_to_the_baseline_ends_when_the_lease_is_somebodys(
+    selftest: Controlled, word: str
+) -> None:
+    """What waits for those inside is not made any more when they leave."""
+    Target().run("new 1")
+    selftest.switch("layout", "timeout_ms=60000")
+    with blocked(1) as inside, Follower() as events, holder() as other:
+        with holder() as daemon:
+            daemon.lease(SOON)
+        events.wait_for("lease_expired")
+        other.say(f"{word} selftest")
+        release(1, inside)
+        # It changes nothing, and comes after a switch that is under way. That one has run out of
+        # time already, if we were slow.
+        selftest.switch("layout", "timeout_ms=60000")
+        assert not [event for event in events.read() if event.name == "switched"]
+        assert stands(selftest)[0] == ("held" if word == "lease" else "none")
+        assert selftest.active() == "layout"
+        other.say("release selftest")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ ATOMIC_MODULES = (
     "dynamos_selftest_atomic",
     "dynamos_selftest_atomic_b",
 )
-SCOPES = 60
+SCOPES = 30
 STORM = 150
 STRANGERS = 60
 

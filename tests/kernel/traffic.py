@@ -88,21 +88,22 @@ class Sums:
         for output in self.outputs:
             sums = output.read_text().split("\n")[:-1]
             assert len(sums) > 1, f"{output.name}: no sums"
-            assert len(set(sums)) == 1, f"{output.name}: lost bytes"
+            assert len(set(sums)) == 1, f"{output.name}: lost bytes: {Counter(sums)}"
 
 
 @contextmanager
 def summed(data: Path, folder: Path) -> Iterator[Sums]:
     """Have data go through a pipe, and a file be read from the disk, for the length of a block.
 
-    At its end there are some sums of each, and they are compared.
+    At its end there are some sums of each, and they are compared. That is done before the workers
+    are killed: a summing program that lives a moment longer than what it reads from sums a part.
     """
     sums = Sums((folder / "stream", folder / "file"))
     stream, file = sums.outputs
     with worker(_STREAM, stream), worker(_FILE.format(data), file):
         yield sums
         guest.wait_until(sums.there_are_some, "some sums of each")
-    sums.check()
+        sums.check()
 
 
 # ----------------------------------------------------------------------------- verified files

@@ -234,6 +234,7 @@ class Checker:
 
     def _switched(self, event: Event, subsystem: Subsystem) -> None:
         came_from, to, mode = (event.fields[key] for key in ("from", "to", "mode"))
+        self._explain_doubt(event, subsystem)
         missing = {came_from, to} - set(subsystem.editions)
         if missing:
             self._say(Rule.SWITCH, f"{subsystem.name} has no edition {missing}", event)
@@ -248,6 +249,13 @@ class Checker:
         else:
             subsystem.stand(to, None, mode)
         self._remember(event, subsystem)
+
+    def _explain_doubt(self, event: Event, subsystem: Subsystem) -> None:
+        """A switch of only some calls takes them from the partial edition before it is told."""
+        name, subsystem.in_doubt = subsystem.in_doubt, None
+        explained = event.fields["mode"] in {"scoped", PER_OBJECT} or event.fields["by"] == "0"
+        said = f"{name} went into quarantine, and calls got it still"
+        self._require(name is None or explained, Rule.QUARANTINE, said, event)
 
     def _completed(self, event: Event, subsystem: Subsystem, _edition: Edition) -> None:
         name = event.fields["edition"]
@@ -286,7 +294,10 @@ class Checker:
         twice = edition.quarantined
         self._require(not twice, Rule.QUARANTINE, f"{name} is in quarantine already", event)
         callable_still = event.fields["why"] == "command" and subsystem.is_callable(name)
-        self._require(not callable_still, Rule.QUARANTINE, f"calls get {name} still", event)
+        if callable_still and name == subsystem.partial:
+            subsystem.in_doubt = name
+        else:
+            self._require(not callable_still, Rule.QUARANTINE, f"calls get {name} still", event)
         edition.quarantined = True
 
     def _cleared(self, event: Event, subsystem: Subsystem, edition: Edition) -> None:

@@ -49,6 +49,8 @@ class Subsystem:
     mode: str = ""
     lease: Lease = Lease.NONE
     holder: str = ""
+    in_doubt: str | None = None
+    """A partial edition that was put in quarantine: the next switch has to explain that."""
     owed: frozenset[str] = frozenset()
     """An expired lease's baseline, and what may take its place: one has to become active."""
 

@@ -22,6 +22,7 @@ LEASED = "leased subsystem=s by=7 action=baseline baseline=original grace_ms=1 t
 LOST_LEASE = "lease_lost subsystem=s by=7 why=closed grace_ms=1"
 EXPIRED = "lease_expired subsystem=s action=baseline baseline=original"
 QUARANTINED = "quarantined subsystem=s edition=b why=command by=7"
+SOME_TO_B = "switched subsystem=s from=original to=b mode=scoped scope=cpus:0 by=7 us=5"
 CLEARED = "cleared subsystem=s edition=b by=7"
 
 THERE_AND_BACK = (TO_B, ORIGINAL_DRAINED, BACK, B_DRAINED)
@@ -76,6 +77,24 @@ LEGAL = {
         *DOWN,
     ),
     "quarantined and cleared": (*UP, QUARANTINED, CLEARED, *THERE_AND_BACK, *DOWN),
+    "quarantined while a switch of some calls takes its place": (
+        *UP,
+        SOME_TO_B,
+        QUARANTINED,
+        SOME_TO_B.replace("to=b", "to=c"),
+        B_DRAINED,
+        "switched subsystem=s from=c to=original mode=concurrent by=7 us=5",
+        "drained subsystem=s edition=c us=1 last=0 comm=x",
+        *DOWN,
+    ),
+    "quarantined while a switch of some calls that is refused takes its place": (
+        *UP,
+        SOME_TO_B,
+        QUARANTINED,
+        BACK.replace("by=7", "by=0"),
+        B_DRAINED,
+        *DOWN,
+    ),
     "unloading ends a quarantine": (
         *UP,
         QUARANTINED,
@@ -197,6 +216,10 @@ ILLEGAL = {
     "quarantined while calls get it": (
         Rule.QUARANTINE,
         (*UP, TO_B, QUARANTINED, BACK, B_DRAINED, *DOWN),
+    ),
+    "quarantined while some calls get it": (
+        Rule.QUARANTINE,
+        (*UP, SOME_TO_B, QUARANTINED, BACK, B_DRAINED, *DOWN),
     ),
     "cleared without a quarantine": (Rule.QUARANTINE, (*UP, CLEARED, *DOWN)),
     "switched to in quarantine": (Rule.QUARANTINE, (*UP, QUARANTINED, *THERE_AND_BACK, *DOWN)),
