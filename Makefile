@@ -16,7 +16,7 @@ PYTEST := $(PY) -m pytest -p tests.vm.noskip
 # The guest's command reaches the shell as it was typed: make expands no `$` in it.
 export VM_CMD := $(value CMD)
 unexport CMD
-VM_VARIABLES := KERNEL MUTATION VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES
+VM_VARIABLES := KERNEL MUTATION VM_CMD MEM CPUS TIMEOUT DISK DISK_BPS DISK_IOPS APPEND TCG QEMU_OPTS MODULES SYSTEMD
 export $(VM_VARIABLES)
 
 .DEFAULT_GOAL := help
@@ -68,15 +68,19 @@ bench: setup ## Count what a gated call costs, in instructions, on each of KERNE
 bench-policy: setup ## Count the rules that the policy engine evaluates in a second of CPU time
 	@$(PY) -m bench.policy
 
+.PHONY: bench-metrics
+bench-metrics: setup ## Count the CPU time of a scrape of 1,000 functions with metrics
+	@$(PY) -m bench.metrics
+
 .PHONY: test
-test: test-unit test-kernel bench ## Run the tests: here, in a VM of each of KERNELS; then bench
+test: test-unit test-guests bench ## Run the tests: here, in a VM of each of KERNELS and one more; then bench
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no kernel module
 	@$(PYTEST) tests/unit tests/policies tests/vm
 
 # Targets that run tests in a VM of each of KERNELS. The VMs run at the same time; each one's output
-# comes in one piece when it has ended.
+# comes in one piece when it has ended. What one of them is enough for, one runs (tests/kernel/shares.py).
 IN_GUESTS := test-kernel fail-steps stress torture soak fuzz
 .PHONY: $(IN_GUESTS)
 test-kernel: ## Run tests/kernel in a VM of each of KERNELS
@@ -86,7 +90,13 @@ torture: ## Do TORTURE (3000) things of every kind to the module, at random and 
 soak: ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
 fuzz: ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
 $(IN_GUESTS): setup
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=$@-%)
+	@DYNAMOS_TOGETHER='$(KERNELS)' $(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=$@-%)
+
+# The service's tests wait most of the time, for a watchdog and for restarts: they cost little beside the others.
+.PHONY: test-guests
+test-guests: setup ## Run test-kernel and test-service at the same time
+	@DYNAMOS_TOGETHER='$(KERNELS)' $(MAKE) --no-print-directory --output-sync=target -j3 \
+		$(KERNELS:%=test-kernel-%) test-service
 
 # $(call in_guest,TARGET,WHAT,VARIABLES,TESTS): TARGET on one kernel.
 define in_guest
@@ -112,6 +122,12 @@ $(eval $(call in_guest,soak,$(or $(SWITCHES),10000) switches and $(CYCLES) cycle
 	$(TORTURE_PY) -k soak))
 $(eval $(call in_guest,fuzz,$(FUZZ) lines into the device,DYNAMOS_FUZZ=$(FUZZ),-s tests/kernel/test_fuzz.py))
 
+.PHONY: test-service
+test-service: setup ## Run tests/system, the service under systemd, in a VM of the last of KERNELS
+	@echo "== tests/system on $(lastword $(KERNELS))"
+	@KERNEL=$(lastword $(KERNELS)) SYSTEMD=1 MEM=1G TIMEOUT=3600 VM_CMD= $(PY) -m tests.vm \
+		'python -m pytest -x --durations=10 -p tests.vm.noskip tests/system'
+
 .PHONY: test-debug-kernel
 test-debug-kernel: setup ## Run DEBUG_TESTS (all) on a kernel that checks itself: DEBUG=debug or kcsan
 	@VM_CMD= $(PY) -m tests.vm.debug_kernel --kernel $(DEBUG) -- $(DEBUG_TESTS)
@@ -132,12 +148,59 @@ lint-python: setup ## ruff, mypy, import-linter
 
 .PHONY: lint-shell
 lint-shell: setup ## shellcheck
-	@git ls-files -z '*.sh' .ci/run tests/vm/run | xargs -0 -r shellcheck
+	@git ls-files -z '*.sh' .ci/run tests/vm/run tests/vm/systemd/virtme-init | xargs -0 -r shellcheck
 	@echo "shellcheck: clean"
 
 .PHONY: lint-c
 lint-c: setup ## kbuild with W=1 and sparse on each of KERNELS, checkpatch
 	@$(PY) -m tests.vm.lint_c $(KERNELS)
+
+PREFIX ?= /usr/local
+INSTALLED := $(DESTDIR)$(PREFIX)
+PYTHON_FOLDER := $(PREFIX)/lib/dynamosd/python
+# Debian's zsh does not look into /usr/share/zsh/site-functions.
+ZSH_FOLDER := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+COMPLETIONS := bash-completion/completions/dynamosctl zsh/$(ZSH_FOLDER)/_dynamosctl \
+	fish/vendor_completions.d/dynamosctl.fish
+PIP := $(PY) -m pip --quiet --disable-pip-version-check
+
+.PHONY: install
+install: setup ## Install the programs, policies and the service into DESTDIR and PREFIX (/usr/local)
+	@$(PIP) install --upgrade --no-compile --root-user-action ignore --constraint requirements.lock \
+		--target $(DESTDIR)$(PYTHON_FOLDER) .
+	@rm -rf build $(DESTDIR)$(PYTHON_FOLDER)/bin
+	@install -D -m 644 -t $(DESTDIR)$(PYTHON_FOLDER)/bpf bpf/*
+	@install -d $(INSTALLED)/bin
+	@for program in dynamosd dynamosctl; do \
+		sed 's|@PYTHON_FOLDER@|$(PYTHON_FOLDER)|' packaging/$$program >$(INSTALLED)/bin/$$program; \
+		chmod 755 $(INSTALLED)/bin/$$program; \
+	done
+	@$(PY) -m dynamosd.man $(INSTALLED)/share/man
+	@for file in $(COMPLETIONS); do \
+		mkdir -p $(INSTALLED)/share/$${file%/*}; \
+		$(PY) -m dynamosd.cli completion $${file%%[-/]*} >$(INSTALLED)/share/$$file || exit; \
+	done
+	@install -d $(DESTDIR)/usr/lib/systemd/system
+	@sed 's|@PREFIX@|$(PREFIX)|' packaging/dynamosd.service >$(DESTDIR)/usr/lib/systemd/system/dynamosd.service
+	@install -D -m 644 packaging/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/dynamosd.conf
+	@install -D -m 644 packaging/60-dynamos.rules $(DESTDIR)/usr/lib/udev/rules.d/60-dynamos.rules
+	@install -D -m 644 -t $(DESTDIR)/usr/lib/dynamosd/policies.d policies/readahead.yaml
+	@install -D -m 644 -t $(INSTALLED)/share/dynamosd/monitoring monitoring/*.yaml monitoring/dashboard.json
+	@install -D -m 644 -t $(INSTALLED)/share/doc/dynamosd docs/*.md packaging/modules-load.conf README.md
+
+.PHONY: uninstall
+uninstall: ## Take away what `make install` has put there; settings, journal and kernel modules stay
+	@rm -f $(INSTALLED)/bin/dynamosd $(INSTALLED)/bin/dynamosctl $(COMPLETIONS:%=$(INSTALLED)/share/%)
+	@rm -f $(INSTALLED)/share/man/man[18]/dynamosctl[-.]* $(INSTALLED)/share/man/man[18]/dynamosd[-.]*
+	@rm -f $(DESTDIR)/usr/lib/systemd/system/dynamosd.service $(DESTDIR)/usr/lib/sysusers.d/dynamosd.conf
+	@rm -f $(DESTDIR)/usr/lib/udev/rules.d/60-dynamos.rules
+	@rm -rf $(INSTALLED)/lib/dynamosd $(INSTALLED)/share/dynamosd $(INSTALLED)/share/doc/dynamosd
+	@rm -rf $(DESTDIR)/usr/lib/dynamosd
+
+.PHONY: screenshots
+screenshots: setup ## Draw the README's pictures of the programs anew, into docs/screenshots
+	@$(PY) -m tests.screenshots docs/screenshots
+	@$(PY) -m tests.page
 
 .PHONY: lock
 lock: ## Resolve requirements.in afresh into requirements.lock

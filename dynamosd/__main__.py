@@ -7,9 +7,10 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from dynamosd import __version__
+from dynamosd.commandline import Parser
 from dynamosd.console import run_program, say
 from dynamosd.errors import UsageError
 
@@ -22,23 +23,20 @@ PROGRAM = "dynamosd"
 CONFIG = Path("/etc/dynamosd")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see: {self.prog} --help")
-
-
 def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     """Run the daemon; give its exit code. Another ``world`` than this machine is for tests."""
     argv = sys.argv[1:] if argv is None else argv
-    return run_program(PROGRAM, lambda: _run(_parser().parse_args(argv), world))
+    return run_program(PROGRAM, lambda: _run(make_parser().parse_args(argv), world))
 
 
-def _parser() -> _Parser:
+def make_parser() -> argparse.ArgumentParser:
+    """Give what reads the command line."""
     text = "Switches editions of kernel functions, by measurement and policy."
-    parser = _Parser(prog=PROGRAM, description=text)
+    parser = Parser(prog=PROGRAM, description=text)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    run = commands.add_parser("run", help="run in the foreground until SIGTERM")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    text = "run in the foreground until SIGTERM"
+    run = commands.add_parser("run", help=text, description=text)
     run.add_argument(
         "--config",
         type=Path,
@@ -50,6 +48,9 @@ def _parser() -> _Parser:
     run.add_argument("--journal", type=Path, metavar="FILE", help="where decisions are recorded")
     run.add_argument("--runtime-dir", type=Path, metavar="DIR", help="for the lock and the status")
     run.add_argument(
+        "--probe-budget", metavar="SHARE", help="of all CPUs' time, for the probes, such as 1%%"
+    )
+    run.add_argument(
         "--watch", action="store_true", help="read the policies again when their files change"
     )
     return parser
@@ -57,22 +58,35 @@ def _parser() -> _Parser:
 
 def _run(args: argparse.Namespace, world: World | None) -> int:
     # They take long to import, and not before the command line is known to be right.
-    from dynamosd import config, daemon, web  # noqa: PLC0415
+    from dynamosd import config, daemon, privileges  # noqa: PLC0415
+    from dynamosd.api.address import parse_address  # noqa: PLC0415
 
     settings = config.load(args.config)
     if args.metrics_address:
-        address = web.parse_address(args.metrics_address)
+        address = parse_address(args.metrics_address)
         settings = dataclasses.replace(settings, metrics_address=address)
     if args.journal:
         settings = dataclasses.replace(settings, journal=args.journal)
     if args.runtime_dir:
         settings = dataclasses.replace(settings, runtime_dir=args.runtime_dir)
+    if args.probe_budget:
+        settings = dataclasses.replace(settings, probe_budget=_share(args.probe_budget))
     if args.watch:
         settings = dataclasses.replace(settings, watch=True)
     if world is None:
+        privileges.drop()
         daemon.check_start(settings)
         world = daemon.World(say)
     return daemon.run(settings, world)
+
+
+def _share(text: str) -> float:
+    from dynamosd.budget import parse_share  # noqa: PLC0415
+
+    try:
+        return parse_share(text)
+    except ValueError as error:
+        raise UsageError(f"--probe-budget {text}: {error}") from error
 
 
 if __name__ == "__main__":

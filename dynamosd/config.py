@@ -24,6 +24,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from dynamosd import journal, recording
+from dynamosd.api.address import Address, parse_address
+from dynamosd.budget import DEFAULT_LIMIT, parse_share
 from dynamosd.errors import InvalidInput
 from dynamosd.labels import BUILT_IN, HOSTNAME, KERNEL, MAX_LABELS, check_name, check_text
 from dynamosd.policy.durations import parse_duration
@@ -31,7 +33,6 @@ from dynamosd.policy.positions import Document, read_document
 from dynamosd.policy.problems import PolicyErrors, Problem, Severity, did_you_mean
 from dynamosd.signals import DEFAULT_WINDOW_SECONDS
 from dynamosd.status import RUNTIME_DIR
-from dynamosd.web import Address, parse_address
 
 FILE = "dynamosd.yaml"
 POLICIES = "policies.d"
@@ -39,10 +40,12 @@ VENDOR_POLICIES = Path("/usr/lib/dynamosd/policies.d")
 RECORDINGS = "recordings"
 ORDERS = "orders.json"
 QUARANTINES = "quarantines.json"
+LAST_SWITCHES = "last-switches.json"
 METRICS_ADDRESS = "127.0.0.1:9947"
 
 MIN_WINDOW_SECONDS = 0.2
 MAX_WINDOW_SECONDS = 3600.0
+MAX_GUARD_SECONDS = 7 * 86400.0
 
 
 class ConfigErrors(PolicyErrors):
@@ -67,16 +70,24 @@ class Config:
     labels: Mapping[str, str] = field(default_factory=dict)
     """All labels of the host, those too that are there by themselves."""
     vendor_policies: Path = VENDOR_POLICIES
+    boot_guard_seconds: float = 300.0
+    boot_guard_quarantine_seconds: float = 3600.0
+    probe_budget: float = DEFAULT_LIMIT
 
     @property
     def orders(self) -> Path:
-        """The file of pauses and muted advice, beside the journal."""
+        """The file of pauses, pins and muted advice, beside the journal."""
         return self.journal.parent / ORDERS
 
     @property
     def quarantines(self) -> Path:
         """The file of editions that have broken a guardrail, beside the journal."""
         return self.journal.parent / QUARANTINES
+
+    @property
+    def last_switches(self) -> Path:
+        """The file of the boot-loop guard, beside the journal."""
+        return self.journal.parent / LAST_SWITCHES
 
     @property
     def recordings(self) -> Path:
@@ -150,6 +161,28 @@ class _Recording(_Section):
     keep: int = Field(default=recording.KEEP, ge=0, le=1000)
 
 
+class _Probes(_Section):
+    budget: str = f"{100.0 * DEFAULT_LIMIT:g}%"
+
+    @field_validator("budget")
+    @classmethod
+    def _is_share(cls, text: str) -> str:
+        parse_share(text)
+        return text
+
+
+class _BootGuard(_Section):
+    within: str = "5m"
+    quarantine: str = "1h"
+
+    @field_validator("within", "quarantine")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        if parse_duration(text) > MAX_GUARD_SECONDS:
+            raise ValueError("at most 7d")
+        return text
+
+
 def _label_name(name: str) -> str:
     if name in BUILT_IN:
         raise ValueError(f'every host has a label "{name}" by itself')
@@ -164,6 +197,8 @@ class _File(_Section):
     metrics: _Metrics = Field(default_factory=_Metrics)
     journal: _Journal = Field(default_factory=_Journal)
     recording: _Recording = Field(default_factory=_Recording)
+    probes: _Probes = Field(default_factory=_Probes)
+    boot_guard: _BootGuard = Field(default_factory=_BootGuard)
     runtime_dir: str = Field(default=str(RUNTIME_DIR), min_length=1)
     window: str = f"{DEFAULT_WINDOW_SECONDS:g}s"
     watch: bool = False
@@ -201,6 +236,9 @@ def load(folder: Path) -> Config:
         settings.watch,
         host_labels(settings.labels),
         Path(settings.vendor_policies),
+        parse_duration(settings.boot_guard.within),
+        parse_duration(settings.boot_guard.quarantine),
+        parse_share(settings.probes.budget),
     )
 
 
@@ -247,5 +285,7 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
         "metrics": _Metrics,
         "journal": _Journal,
         "recording": _Recording,
+        "probes": _Probes,
+        "bootGuard": _BootGuard,
     }.get(str(path[0]) if path else "", _File)
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dynamosd.bootguard import Suspect
 from dynamosd.clock import Ticker
-from dynamosd.errors import DynamosError, Refused
+from dynamosd.errors import DynamosError, Refused, Unreachable
 from dynamosd.journal import rfc3339
-from dynamosd.kmod import SWITCHED_OFF, quarantined
+from dynamosd.kmod import SWITCHED_OFF, no_subsystem, quarantined
 from dynamosd.model import (
     ORIGINAL,
     Action,
@@ -33,6 +34,7 @@ from dynamosd.model import (
     SwitchResult,
     Verdict,
 )
+from dynamosd.pins import PAUSE_FACTOR, Pins, check, is_at, looked_after
 from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
 from dynamosd.policy.evaluate import PolicyState, Situation, adopt, carry_over, evaluate
@@ -43,21 +45,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dynamosd.advice import Advice, AdviceBook
+    from dynamosd.bootguard import BootGuard
     from dynamosd.clock import Clock
     from dynamosd.journal import Journal
     from dynamosd.lease import LeaseKeeper
     from dynamosd.metrics import Tally
     from dynamosd.model import Decision, Guarded, KernelState, Signals, Subsystem
-    from dynamosd.orders import Orders, Person
+    from dynamosd.orders import Orders, Person, Pin
     from dynamosd.policy.definition import Policy
     from dynamosd.quarantines import Quarantines
     from dynamosd.recording import Recorder
     from dynamosd.switcher import Switcher
 
-
-_PAUSE_FACTOR = 10
-"""A switch that failed is not tried again for so many times as long as it took: one that holds
-callers until its deadline must not hold them most of the time."""
 
 _VERDICTS = frozenset({Verdict.PASSED, Verdict.BREACHED})
 """What a guardrail finds that is worth a record."""
@@ -99,6 +98,7 @@ class Controller:
     advice: AdviceBook
     quarantines: Quarantines
     recorder: Recorder | None = None
+    guard: BootGuard | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the host."""
     last_switches: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -107,6 +107,11 @@ class Controller:
     _own: dict[str, str] = field(default_factory=dict)
     """By subsystem: the edition that a per-object switch of ours is taking the objects to."""
     _canaries: dict[str, _Canary] = field(default_factory=dict)
+    pins: Pins = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look after the pins among the orders."""
+        self.pins = Pins(self.orders, self.journal, self.say)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -142,7 +147,6 @@ class Controller:
         released = [
             each.policy for each in before.values() if each.policy.subsystem not in enforced
         ]
-        self.leases.want(self.policies)
         self.advice.keep(self.policies)
         return self._release(released, kernel, "its policy is no longer in force")
 
@@ -185,6 +189,7 @@ class Controller:
         """Evaluate every policy that is due, and carry out what it decides."""
         self._notice(kernel)
         now, wall = self.clock.now(), self.clock.wall()
+        self.leases.want(self.policies, self.pins.at_home)
         self.leases.keep(now)
         due = [each for each in self._running.values() if each.ticker.is_due(now)]
         evaluated = {
@@ -195,6 +200,8 @@ class Controller:
         for running in due:
             if made := evaluated[running.policy.name]:
                 self._act(running, made, kernel)
+        for pin in [*self.orders.pins.values()]:
+            self._keep_pin(pin, kernel)
 
     def _notice(self, kernel: KernelState) -> None:
         """Record switches that others have made since the last tick."""
@@ -214,6 +221,8 @@ class Controller:
         trigger, reason = self._who_switched(subsystem, expected, found)
         for each in _steps(subsystem, expected, found, self.clock.now()):
             scope = f", {each.scope}" if each.scope else ""
+            if trigger == "manual":
+                self._expose(subsystem.name, each.target, None)
             self._record(replace(each, trigger=trigger), None, "", f"{reason}{scope}")
 
     def _who_switched(
@@ -263,8 +272,13 @@ class Controller:
     def _has_begun(self, subsystem: Subsystem) -> bool:
         """Tell whether a canary of ours goes on now; it may be newer than what ``subsystem`` is."""
         canary = self._canaries.get(subsystem.name)
-        now = self.switcher.kmod.read_standing(subsystem.name) if canary else None
-        return canary is not None and canary.shown == now
+        if canary is None:
+            return False
+        try:
+            return canary.shown == self.switcher.kmod.read_standing(subsystem.name)
+        except Unreachable:
+            # Then the way back from it is to be tried.
+            return True
 
     def _current(self, subsystem: Subsystem) -> str:
         """Give the edition that the subsystem has, or gets by a switch of ours."""
@@ -297,13 +311,16 @@ class Controller:
             self._current(subsystem),
             now,
             wall,
-            # What the module has found weighs more.
-            self.quarantines.quarantined(subsystem.name, wall) | _quarantined(subsystem),
+            self._barred(subsystem, wall),
             self._in_the_way(policy, subsystem),
             self.orders.why_paused(policy),
             labels=self.labels,
             part=self._part(subsystem) if policy.mode is Mode.ENFORCE else None,
         )
+
+    def _barred(self, subsystem: Subsystem, wall: float) -> dict[str, str]:
+        """Give the editions that may not be used, and why; what the module found weighs more."""
+        return self.quarantines.quarantined(subsystem.name, wall) | _quarantined(subsystem)
 
     def _note_guardrails(self, policy: Policy, decision: Decision, wall: float) -> None:
         """Tell of guardrails that have come to a verdict; quarantine what has broken one."""
@@ -362,13 +379,14 @@ class Controller:
         policy = running.policy
         if obstacle := _obstacle(subsystem, decision.target, enabled=enabled):
             # It would only fill the module's events with refusals, tick after tick.
-            result = _not_tried(subsystem, decision, obstacle, self.clock.now())
+            now = self.clock.now()
+            result = _not_tried(subsystem, decision.target, "policy", obstacle, now)
         else:
             result = self._attempt(policy, subsystem, decision.target, "policy", decision.scope)
         if result.result == "ok":
             self._tell_of_canary(policy, decision)
         else:
-            running.pause_until = result.time + _PAUSE_FACTOR * result.duration_seconds
+            running.pause_until = result.time + PAUSE_FACTOR * result.duration_seconds
         self._record(result, policy, decision.rule, decision.reason)
         wanted = f"{subsystem.name} should be {decision.target}: {result.reason}"
         self._trouble(running, wanted if result.reason else "")
@@ -380,19 +398,113 @@ class Controller:
         options = SwitchOptions(mode, policy.switch_timeout_seconds)
         if scope:
             options = SwitchOptions("scoped", scope=scope)
+        return self._switch(policy, subsystem, target, trigger, options)
+
+    def _switch(
+        self,
+        policy: Policy | None,
+        subsystem: Subsystem,
+        target: str,
+        trigger: str,
+        options: SwitchOptions,
+    ) -> SwitchResult:
+        self._expose(subsystem.name, target, policy)
         result = self.switcher.attempt(subsystem.name, target, trigger, options)
+        if result.result != "ok" and self.guard is not None:
+            self.guard.withdraw(subsystem.name, target)
         if result.result == "ok":
             self._own.pop(subsystem.name, None)
             self._canaries.pop(subsystem.name, None)
             self._seen[subsystem.name] = Standing(target)
-        if result.partial and scope:
+        if result.partial and options.scope:
             shown = Standing(subsystem.active, target, result.mode, result.scope)
-            self._canaries[subsystem.name] = _Canary(Part(target, scope), shown)
+            self._canaries[subsystem.name] = _Canary(Part(target, options.scope), shown)
             self._seen[subsystem.name] = shown
         elif result.partial:
             self._own[subsystem.name] = target
             self._seen[subsystem.name] = Standing(subsystem.active, target, result.mode)
         return result
+
+    def _expose(self, subsystem: str, target: str, policy: Policy | None) -> None:
+        """Tell the boot-loop guard of a switch, before it is made if it is ours."""
+        if self.guard is not None and target != (policy.baseline if policy else ORIGINAL):
+            now, wall = self.clock.now(), self.clock.wall()
+            name = policy.name if policy else ""
+            self.guard.before(Suspect(subsystem, target, name, now, wall))
+
+    # ---------------------------------------------------------------------------- pins
+
+    def pin(self, pin: Pin) -> tuple[SwitchResult | None, str]:
+        """Hold a subsystem at an edition from now on, and switch it there if it is elsewhere.
+
+        Gives that switch, whatever came of it, and what keeps the order from being written.
+
+        Raises:
+            InvalidInput: there is no such subsystem or edition.
+            Refused: a safety rule forbids it; nothing was done.
+            Unreachable: the module is gone.
+        """
+        kernel = self.switcher.kmod.read()
+        self._notice(kernel)
+        subsystem = kernel.subsystems.get(pin.subsystem)
+        check(pin, kernel, self._barred(subsystem, self.clock.wall()) if subsystem else {})
+        trouble = self.pins.begin(pin)
+        # One that is refused again is another one.
+        self.journal.forget("switch", pin.subsystem)
+        return self._keep_pin(pin, kernel), trouble
+
+    def unpin(self, name: str, by: Person) -> tuple[bool, str]:
+        """End a pin; False if there was none. Also what keeps that from being written.
+
+        Raises:
+            InvalidInput: there is no such subsystem.
+            Unreachable: there is no such pin, and the module is gone.
+        """
+        if name in self.orders.pins:
+            return True, self.pins.end(name, f"ended by {by}", by)
+        subsystems = self.switcher.kmod.read().subsystems
+        if name not in subsystems:
+            raise no_subsystem(name, subsystems)
+        return False, ""
+
+    def _keep_pin(self, pin: Pin, kernel: KernelState) -> SwitchResult | None:
+        """Switch a subsystem to where it is pinned, or away from there if it has become bad.
+
+        Gives the switch that was tried. It ends whatever is partial, but what is on its way to the
+        same edition.
+        """
+        now, subsystem = self.clock.now(), kernel.subsystems.get(pin.subsystem)
+        if subsystem is None:
+            self.pins.note(pin, f"subsystem {pin.subsystem} is not loaded", now)
+            return None
+        # Newer than what was read: a policy may have left an edition that is in quarantine.
+        standing = self._seen[subsystem.name]
+        barred = self._barred(subsystem, self.clock.wall()).get(pin.edition, "")
+        target = ORIGINAL if barred else pin.edition
+        if barred and pin.edition not in {standing.active, standing.partial}:
+            self.pins.end(pin.subsystem, barred)
+            return None
+        if not barred and is_at(standing, pin.edition):
+            self.pins.note(pin, "", now)
+            return None
+        if not self.pins.may_try(pin, now):
+            return None
+        result = self._switch_for_pin(subsystem, target, enabled=kernel.enabled)
+        who = {} if barred else {"uid": pin.by.uid, "login": pin.by.login}
+        self._record(result, None, "", barred or str(pin), who)
+        if barred and result.result == "ok":
+            self.pins.end(pin.subsystem, barred)
+        else:
+            self.pins.note(pin, result.reason, result.time, result.duration_seconds)
+        return result
+
+    def _switch_for_pin(self, subsystem: Subsystem, target: str, *, enabled: bool) -> SwitchResult:
+        obstacle = _obstacle(subsystem, target, enabled=enabled)
+        if target != ORIGINAL:
+            obstacle = obstacle or looked_after(subsystem)
+        if obstacle:
+            return _not_tried(subsystem, target, "pin", obstacle, self.clock.now())
+        return self._switch(None, subsystem, target, "pin", SwitchOptions())
 
     # -------------------------------------------------------------------------- advice
 
@@ -661,14 +773,16 @@ def _word(suppressed: Suppression | None) -> str | None:
     return None if suppressed is None else str(suppressed)
 
 
-def _not_tried(subsystem: Subsystem, decision: Decision, obstacle: str, now: float) -> SwitchResult:
+def _not_tried(
+    subsystem: Subsystem, target: str, trigger: str, obstacle: str, now: float
+) -> SwitchResult:
     return SwitchResult(
         now,
         subsystem.name,
         subsystem.active,
-        decision.target,
+        target,
         subsystem.mode,
-        "policy",
+        trigger,
         "refused",
         obstacle,
         0.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Does what dynamosctl asks of the daemon: pauses, what becomes of advice, ends of quarantines.
+"""Does what dynamosctl asks of the daemon: pauses, pins, answers to advice, ends of quarantines.
 
 Everything it does or refuses is in the journal, with who asked.
 """
@@ -16,14 +16,24 @@ from dynamosd.control import Controller
 from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
 from dynamosd.journal import Journal, rfc3339
 from dynamosd.model import Signals
-from dynamosd.orders import Mute, Orders, Pause, Person
+from dynamosd.orders import Mute, Orders, Pause, Person, Pin, pin_json
+from dynamosd.pins import OVER
+from dynamosd.policy.definition import Mode
 from dynamosd.policy.problems import did_you_mean
-from dynamosd.requests import Inbox, Json, Request, refusal
+from dynamosd.requests import COMMANDS, Inbox, Json, Outcome, Request
 
 MAX_REASON = 200
 MAX_SECONDS = 366 * 86400.0
+PAUSE_SECONDS = 3600.0
+"""How long a pause lasts if nothing else is said: one that is forgotten ends."""
 MAX_ORDERS = 1000
 """So many pauses, and so many muted advices, are kept."""
+
+LATE = frozenset({"accept", "pin"})
+"""Commands that switch: what was sampled would be old after them."""
+
+_ABOUT = ("policy", "subsystem", "edition", "id")
+"""What of a request is in its record; the rest is in the record of what was done."""
 
 
 @dataclass(slots=True)
@@ -38,61 +48,117 @@ class Desk:
     clock: Clock
     say: Callable[[str], None]
     _waiting: list[Request] = field(default_factory=list)
+    _done: list[tuple[Request, Json | DynamosError]] = field(default_factory=list)
+    _signals: Signals | None = None
+
+    def _handlers(self) -> dict[str, Callable[[Json, Person], Json]]:
+        """Give what does each command."""
+        return {
+            "pause": self._pause,
+            "resume": self._resume,
+            "pin": self._pin,
+            "unpin": self._unpin,
+            "clear": self._clear,
+            "accept": self._accept,
+            "mute": self._mute,
+            "unmute": self._unmute,
+        }
 
     def end_what_is_over(self) -> None:
-        """End pauses and mutes whose time has come."""
-        pauses, mutes = self.orders.drop_old(self.clock.wall())
+        """End pauses, pins and mutes whose time has come; see that the others are kept."""
+        self.orders.save_again(self.clock.now())
+        pauses, pins, mutes = self.orders.drop_old(self.clock.wall())
         for pause in pauses:
-            self._tell_of_end(pause, "its time is over", None)
+            self._tell_of_end(pause, OVER, None)
+        for pin in pins:
+            self.controller.pins.tell_of_end(pin, OVER)
         for mute in mutes:
             self._record_mute("unmute", mute, None)
 
     def serve(self) -> None:
         """Answer the requests that have come, before the policies are evaluated.
 
-        Those that need to know what the policies say now wait for `serve_accepts`.
+        Those that switch wait for `serve_late`.
         """
+        self._record_undone()
         for request in self.inbox.take():
-            if request.said.get("command") == "accept":
+            if request.said["command"] in LATE:
                 self._waiting.append(request)
             else:
-                self._answer(request, None)
+                self._answer(request)
 
-    def serve_accepts(self, signals: Signals | None) -> None:
-        """Answer the rest of them; ``signals`` is None while the module is gone."""
+    def serve_late(self, signals: Signals | None) -> None:
+        """Answer the rest of them; ``signals`` is None while the module cannot be read."""
+        self._signals = signals
         waiting, self._waiting = self._waiting, []
         for request in waiting:
-            self._answer(request, signals)
+            self._answer(request)
 
-    def _answer(self, request: Request, signals: Signals | None) -> None:
+    def deliver(self) -> None:
+        """Give the answers, once the status shows what was done: who has one may go by that."""
+        done, self._done = self._done, []
+        for request, result in done:
+            self.inbox.answer(request, result)
+
+    def close(self) -> None:
+        """Take no more requests, and say so to who has asked."""
+        self.deliver()
+        self.inbox.close()
+        self._record_undone()
+        waiting, self._waiting = self._waiting, []
+        for request in [*waiting, *self.inbox.take()]:
+            self._end(request, Unreachable("the daemon leaves, and has not done it"))
+        self.deliver()
+
+    def _answer(self, request: Request) -> None:
+        by = Person(request.by.uid, request.by.login)
+        handler = self._handlers()[request.said["command"]]
+        result: Json | DynamosError
         try:
-            answer = self._do(request.said, Person(request.uid, _login(request.said)), signals)
+            result = handler(request.said, by)
         except DynamosError as error:
-            answer = refusal(error)
-        self.inbox.answer(request, answer)
+            result = error
+        self._end(request, result)
 
-    def _do(self, said: Json, by: Person, signals: Signals | None) -> Json:
-        match said.get("command"):
-            case "pause":
-                return self._pause(said, by)
-            case "resume":
-                return self._resume(said, by)
-            case "clear":
-                return self._clear(said, by)
-            case "accept":
-                return self._accept(self._find(said), signals, by)
-            case "mute":
-                return self._mute(self._find(said), _seconds(said), by)
-            case "unmute":
-                return self._unmute(_text(said, "id"), by)
-        raise InvalidInput("the daemon does not know this request", hint="it is an older one")
+    def _end(self, request: Request, result: Json | DynamosError) -> None:
+        if isinstance(result, DynamosError):
+            self._record(Outcome(request.by, request.said, result.code, result.message))
+        else:
+            self._record(Outcome(request.by, request.said, "ok"))
+        self._done.append((request, result))
+
+    def _record_undone(self) -> None:
+        undone, more = self.inbox.take_undone()
+        for each in undone:
+            self._record(each)
+        if more:
+            self.journal.record("request", result="refused", error=f"{more} more were not done")
+            self.journal.forget("request")
+
+    def _record(self, outcome: Outcome) -> None:
+        command = outcome.said.get("command", "")
+        fields = COMMANDS.get(command, {})
+        said: Json = {key: outcome.said.get(key, "") for key in _ABOUT if key in fields}
+        if outcome.error:
+            said["error"] = outcome.error
+        by = outcome.by
+        self.journal.record(
+            "request",
+            command=command or None,
+            result=outcome.result,
+            **said,
+            uid=by.uid,
+            login=by.login,
+            pid=by.pid,
+        )
+        self.journal.forget("request")
 
     # ------------------------------------------------------------------------- pause, resume
 
     def _pause(self, said: Json, by: Person) -> Json:
         policy, subsystem = self._scope(said)
         now, seconds = self.clock.wall(), _seconds(said)
-        until = None if seconds is None else now + seconds
+        until = now + (PAUSE_SECONDS if seconds is None else seconds)
         pause = Pause(policy, subsystem, now, until, _line(_text(said, "reason")), by)
         if pause.scope not in self.orders.pauses and len(self.orders.pauses) >= MAX_ORDERS:
             raise Refused(f"there are {MAX_ORDERS} pauses already")
@@ -164,6 +230,48 @@ class Desk:
         found = self.controller.quarantines.clear(subsystem, edition, now, by)
         return {"cleared": found is not None}
 
+    # ---------------------------------------------------------------------------- pin, unpin
+
+    def _pin(self, said: Json, by: Person) -> Json:
+        """Pin; with ``at_least``, a pin to the same edition that lasts longer goes on instead."""
+        subsystem, edition = _text(said, "subsystem"), _text(said, "edition")
+        now, seconds = self.clock.wall(), _seconds(said)
+        until = None if seconds is None else now + seconds
+        pin = Pin(subsystem, edition, now, until, _line(_text(said, "reason")), by)
+        old = self.orders.pins.get(subsystem)
+        if said.get("at_least") and old is not None and old.outlasts(pin):
+            pin = old
+        result, warning = self.controller.pin(pin)
+        return {
+            **pin_json(pin),
+            "from": result.origin if result else edition,
+            "switched": result is not None and result.result == "ok",
+            "partial": result is not None and result.partial,
+            "trouble": self.controller.pins.trouble(subsystem),
+            "policies": self._enforcing(subsystem),
+            "warning": warning,
+        }
+
+    def _unpin(self, said: Json, by: Person) -> Json:
+        subsystem = _text(said, "subsystem")
+        ended, warning = self.controller.unpin(subsystem, by)
+        return {
+            "subsystem": subsystem,
+            "ended": ended,
+            "policies": self._enforcing(subsystem),
+            "warning": warning,
+        }
+
+    def _enforcing(self, subsystem: str) -> list[str]:
+        """Give the policies that would switch a subsystem if nobody held it; paused ones do not."""
+        return [
+            each.name
+            for each in self.controller.policies
+            if each.subsystem == subsystem
+            and each.mode is Mode.ENFORCE
+            and not self.orders.pause_of(each)
+        ]
+
     # -------------------------------------------------------------------------------- advice
 
     def _find(self, said: Json) -> Advice:
@@ -175,10 +283,13 @@ class Desk:
             raise InvalidInput(f'there is no advice "{which}"', hint=hint)
         return advice
 
-    def _accept(self, advice: Advice, signals: Signals | None, by: Person) -> Json:
+    def _accept(self, said: Json, by: Person) -> Json:
+        advice, signals = self._find(said), self._signals
         try:
             if signals is None:
-                raise Unreachable("the kernel module is not loaded", hint="modprobe dynamos")
+                # What is the matter with it, it says itself, if it lasts.
+                self.controller.switcher.kmod.read()
+                raise Unreachable("nothing could be measured in this tick", hint="try again")
             if advice.state is AdviceState.ACCEPTED:
                 raise Refused(f"advice {advice.id} has been accepted already")
             if self.advice.given(advice.policy) != advice.id:
@@ -195,7 +306,8 @@ class Desk:
             "duration_seconds": round(result.duration_seconds, 6),
         }
 
-    def _mute(self, advice: Advice, seconds: float | None, by: Person) -> Json:
+    def _mute(self, said: Json, by: Person) -> Json:
+        advice, seconds = self._find(said), _seconds(said)
         if advice.id not in self.orders.mutes and len(self.orders.mutes) >= MAX_ORDERS:
             raise Refused(f"there are {MAX_ORDERS} muted advices already")
         now = self.clock.wall()
@@ -217,7 +329,8 @@ class Desk:
         until_text = None if until is None else rfc3339(until)
         return {"id": advice.id, "until": until_text, "warning": trouble}
 
-    def _unmute(self, which: str, by: Person) -> Json:
+    def _unmute(self, said: Json, by: Person) -> Json:
+        which = _text(said, "id")
         mute = self.orders.mutes.pop(which, None)
         if mute is None:
             hint = did_you_mean(which, self.orders.mutes) or "see: dynamosctl advice list --all"
@@ -245,7 +358,7 @@ class Desk:
 def _check_name(name: str, known: Iterable[str], what: str) -> None:
     names = sorted(set(known))
     if name not in names:
-        hint = did_you_mean(name, names) or f"there are {', '.join(names) or 'none'}"
+        hint = did_you_mean(name, names) or f"there is: {', '.join(names) or 'none'}"
         raise InvalidInput(f'there is no {what} "{name}"', hint=hint)
 
 
@@ -254,11 +367,6 @@ def _text(said: Json, key: str) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f"{key} is not text")
     return value
-
-
-def _login(said: Json) -> int | None:
-    value = said.get("login")
-    return value if isinstance(value, int) else None
 
 
 def _seconds(said: Json) -> float | None:

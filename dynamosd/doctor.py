@@ -111,6 +111,22 @@ def _root(machine: Machine) -> Iterator[Finding]:
     yield _judge("root", seen, ok=ok, bad=Verdict.WARN, remedy=ROOT_HINT)
 
 
+_CAPABILITIES = {"CAP_SYS_MODULE": 16, "CAP_PERFMON": 38, "CAP_BPF": 39}
+"""What is needed of them: the first to load modules, the others to attach probes."""
+
+
+def _capabilities(machine: Machine) -> Iterator[Finding]:
+    """Look whether this process has what root usually has: in a container it may lack that."""
+    lines = (machine.text("proc/self/status") or "").splitlines()
+    effective = next((int(line.split()[1], 16) for line in lines if line[:7] == "CapEff:"), None)
+    if effective is None:
+        return
+    missing = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+    seen = f"without {', '.join(missing)}" if missing else "all that is needed"
+    remedy = "run as root outside of a container; the daemon: as its unit does, with two of them"
+    yield _judge("capabilities", seen, ok=not missing, bad=Verdict.WARN, remedy=remedy)
+
+
 def _architecture(machine: Machine) -> Iterator[Finding]:
     ok = machine.architecture == "x86_64"
     seen = f"{machine.architecture}, Linux {machine.release}"
@@ -288,13 +304,48 @@ def _modprobe_finds() -> bool:
         return False
 
 
-def _entries(machine: Machine) -> Iterator[Finding]:
-    """Look who else holds the entries of our functions."""
+def _our_functions(machine: Machine) -> set[str]:
+    """Give the names of all functions that the module knows."""
     try:
         kernel = machine.kmod.read()
     except DynamosError:
+        return set()
+    return {name for each in kernel.subsystems.values() for name in each.functions}
+
+
+def _livepatches(machine: Machine) -> Iterator[Finding]:
+    """Look which livepatches hold functions of ours: a gate cannot be there too."""
+    functions = _our_functions(machine)
+    folder = machine.root / "sys/kernel/livepatch"
+    # A patch has a folder for each object, and that one for each function: `NAME,POSITION`.
+    held = sorted(
+        f"{path.name.partition(',')[0]} by {path.parent.parent.name}"
+        for path in folder.glob("*/*/*,*")
+        if path.name.partition(",")[0] in functions
+    )
+    if functions:
+        seen = ", ".join(held) or "none of our functions"
+        remedy = "end it: echo 0 > /sys/kernel/livepatch/NAME/enabled; or leave that function to it"
+        yield _judge("livepatches", seen, ok=not held, bad=Verdict.WARN, remedy=remedy)
+
+
+def _kprobes(machine: Machine) -> Iterator[Finding]:
+    """Tell of kprobes on our functions: they work beside a gate, and cost time of each call."""
+    functions = _our_functions(machine)
+    text = machine.text("sys/kernel/debug/kprobes/list")
+    if not functions or text is None:
         return
-    functions = {name for each in kernel.subsystems.values() for name in each.functions}
+    lines = [line.split() for line in text.splitlines()]
+    found = {word.partition("+")[0] for words in lines for word in words[2:3]}
+    probed = ", ".join(sorted(found & functions))
+    yield Finding(
+        "kprobes", Verdict.OK, f"also on: {probed}" if probed else "none of our functions"
+    )
+
+
+def _entries(machine: Machine) -> Iterator[Finding]:
+    """Look who else holds the entries of our functions."""
+    functions = _our_functions(machine)
     text = machine.text(entries.PATH)
     if not functions or text is None:
         return
@@ -310,6 +361,7 @@ def _entries(machine: Machine) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _architecture,
     _root,
+    _capabilities,
     _config,
     _ftrace,
     _tracefs,
@@ -322,5 +374,7 @@ CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _module,
     _safety,
     _quarantine,
+    _livepatches,
+    _kprobes,
     _entries,
 )

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DynamosError(Exception):
@@ -53,6 +56,20 @@ class Unreachable(DynamosError):
 
     exit_code = 5
     code = "unreachable"
+
+
+class NoDaemon(Unreachable):
+    """Nobody is there to be asked."""
+
+
+class Exhausted(Unreachable):
+    """We have run out of descriptors or memory: what did not answer us may be well."""
+
+
+def is_shortage(error: Exception) -> bool:
+    """Tell whether something failed for want of descriptors or memory of ours."""
+    number = error.errno if isinstance(error, OSError) else None
+    return isinstance(error, Exhausted) or number in _SHORTAGES
 
 
 class Refused(DynamosError):

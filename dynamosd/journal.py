@@ -5,7 +5,8 @@ A record that says the same as the last one about the same thing is not written 
 counted, and the count goes out with ``"repeated"`` as soon as there is something new to say.
 Each line is one ``write()`` to a file opened for appending, so that writers never mix; a line
 that was cut short by a crash or a full disk is ended before the next one, and readers skip it.
-Trouble with the disk is counted and told once: it never stops the caller.
+Trouble with the disk is counted and told once: it never stops the caller. What says that something
+was changed is synced, by a thread of its own: the caller never waits for a slow disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import datetime as dt
 import fcntl
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,9 @@ MAX_BYTES = 8 * 1024 * 1024
 KEEP = 4
 """How many old journals stay, as ``journal.jsonl.1`` (the newest of them) and so on."""
 
+_SYNCED = frozenset({"switch", "completed", "quarantine", "lease", "start", "stop"})
+"""Kinds that one asks for after a power cut."""
+
 _LOCK_TRIES = 50
 _LOCK_PAUSE_SECONDS = 0.001
 
@@ -47,6 +52,51 @@ class _Last:
     since: float = 0.0
 
 
+class Syncer:
+    """Syncs a file in the background: one run at a time, and one more for all that came in it."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._mutex = threading.Lock()
+        self._path: Path | None = None
+        self._thread: threading.Thread | None = None
+
+    def sync(self, path: Path) -> None:
+        """Have what is in the file now on the disk, soon."""
+        with self._mutex:
+            self._path = path
+            if self._thread is None:
+                # A daemon's: a disk that hangs does not keep the process from its end.
+                thread = threading.Thread(target=self._run, name="journal", daemon=True)
+                # Where there is no memory for one, the next record asks again.
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all is on the disk, but no longer than that."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def _run(self) -> None:
+        while (path := self._next()) is not None:
+            # What cannot be synced was told when it could not be written, or will be with the next.
+            with contextlib.suppress(OSError):
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(file)
+                finally:
+                    os.close(file)
+
+    def _next(self) -> Path | None:
+        with self._mutex:
+            path, self._path = self._path, None
+            if path is None:
+                self._thread = None
+            return path
+
+
 @dataclass(slots=True)
 class Journal:
     """Appends records.
@@ -55,6 +105,7 @@ class Journal:
         path: the file; its folder is made when it is missing.
         wall: gives seconds of the Unix epoch.
         tell: shows a line to the operator; used when writing fails, and when it works again.
+        also: is given each record too, whatever becomes of it here.
     """
 
     path: Path
@@ -62,7 +113,9 @@ class Journal:
     tell: Callable[[str], None]
     max_bytes: int = MAX_BYTES
     keep: int = KEEP
+    also: Callable[[Record], None] | None = None
     errors: int = 0
+    _syncer: Syncer = field(default_factory=Syncer)
     _last: dict[tuple[str, str], _Last] = field(default_factory=dict)
     _failing: bool = False
 
@@ -104,12 +157,16 @@ class Journal:
             last.repeated, last.since = 0, 0.0
 
     def _append(self, record: Record) -> None:
+        if self.also is not None:
+            self.also(record)
         now = self.wall()
         line = json.dumps({"time": rfc3339(now), "time_seconds": round(now, 3), **record})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._rotate()
             self._write(line.encode() + b"\n")
+            if record["kind"] in _SYNCED:
+                self._syncer.sync(self.path)
         except OSError as error:
             self.errors += 1
             if not self._failing:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from dynamosd import files
 
 VERSION = 1
+RETRY_SECONDS = 60.0
+"""How often one tries again to write what could not be written."""
 
 Json = dict[str, Any]
 Content = TypeVar("Content")
@@ -31,6 +33,8 @@ class KeptFile:
     what: str
     tell: Callable[[str], None]
     errors: int = 0
+    _unwritten: Json | None = None
+    _try_at: float = 0.0
 
     def load(self, parse: Callable[[Json], Content]) -> Content | None:
         """Give what ``parse`` makes of it; None if there is no file, or none that can be used.
@@ -49,7 +53,7 @@ class KeptFile:
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']}, not {VERSION}")  # noqa: TRY301
             return parse(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._put_aside(f"it is not what a daemon wrote ({error!r})")
             return None
 
@@ -70,5 +74,20 @@ class KeptFile:
             files.replace(self.path, text, mode=0o640, sync=True)
         except OSError as error:
             self.errors += 1
+            self._unwritten = content
             return f"cannot write {self.path}: {error.strerror}; a restart of the daemon forgets it"
+        self._unwritten = None
         return ""
+
+    def save_again(self, now: float) -> None:
+        """Write what could not be written, if there is some; not too often, for it may take long.
+
+        Args:
+            now: CLOCK_MONOTONIC in seconds.
+        """
+        if self._unwritten is None:
+            self._try_at = now + RETRY_SECONDS
+        elif now >= self._try_at:
+            self._try_at = now + RETRY_SECONDS
+            if not self.save(self._unwritten):
+                self.tell(f"{self.path} is written now")

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from dynamosd import events
 from dynamosd.errors import (
     DynamosError,
+    Exhausted,
     InvalidInput,
     LeaseTaken,
     NotUnderstood,
     Refused,
     Unreachable,
+    is_shortage,
 )
 from dynamosd.events import Event, Inside, parse_event, parse_events
 from dynamosd.model import (
@@ -61,6 +63,7 @@ SETTINGS = Path("/sys/module/dynamos/parameters")
 
 LOAD_HINT = "load the kernel module: modprobe dynamos"
 ROOT_HINT = "only root may do this: run it with sudo"
+GROUP_HINT = "root may do this, and with the service the group dynamos: run it with sudo"
 ENABLE_HINT = "switch it on: echo 1 > /sys/module/dynamos/parameters/enable"
 
 SWITCHED_OFF = "the module is switched off (enable=0)"
@@ -97,6 +100,7 @@ _MAX_BLOCKS = 16
 
 _NAME = re.compile(r"[!#-~]+")
 _NO_NAME_HINT = "see: dynamosctl list"
+_SHORTAGE_HINT = "close something, or raise the limit"
 
 MIN_TIMEOUT_SECONDS = 0.001
 MAX_TIMEOUT_SECONDS = 60.0
@@ -176,6 +180,11 @@ class CharacterDevice:
 
 def _drain(device: int) -> list[Event]:
     """Give all events that can be had without waiting."""
+    return list(parse_events(_read_all(device)))
+
+
+def _read_all(device: int) -> str:
+    """Give all lines that can be had without waiting."""
     blocks: list[bytes] = []
     try:
         while len(blocks) < _MAX_BLOCKS and (block := os.read(device, _EVENT_BYTES)):
@@ -183,7 +192,7 @@ def _drain(device: int) -> list[Event]:
     except OSError:
         # EAGAIN is the normal end; a reason that cannot be read is only a reason less.
         pass
-    return list(parse_events(events.text_of_lines(b"".join(blocks))))
+    return events.text_of_lines(b"".join(blocks))
 
 
 class Who(NamedTuple):
@@ -255,36 +264,51 @@ class Kmod:
 
         Raises:
             Unreachable: the module is not loaded, or we may not read.
+            Exhausted: it may be there; we cannot open its files.
         """
-        try:
+        with _reading():
             version = _text(self._sysfs / "version")
             if version is None:
                 raise Unreachable("the kernel module is not loaded", hint=LOAD_HINT)
             found = (_subsystem(folder) for folder in _folders(self._sysfs))
             subsystems = {each.name: each for each in found if each}
             return KernelState(version, subsystems, self.enabled, self._setting("tripwire"))
-        except PermissionError as error:
-            raise Unreachable(f"may not read {error.filename}", hint=ROOT_HINT) from error
-        except (OSError, ValueError) as error:
-            message = f"the kernel module cannot be read: {error}"
-            raise Unreachable(message, hint="see: dynamosctl version, dmesg") from error
+
+    def read_names(self) -> dict[str, list[str]]:
+        """Give the names of the subsystems, and of the editions of each. Raises `OSError`."""
+        folders = _folders(self._sysfs)
+        return {each.name: [one.name for one in _folders(each / "editions")] for each in folders}
+
+    def read_parameter_names(self, subsystem: str, edition: str) -> list[str]:
+        """Give the names of an edition's parameters, also of those that may not be read."""
+        folder = self._sysfs / subsystem / "editions" / edition / "parameters"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
     def read_active(self, subsystem: str) -> str | None:
-        """Give the name of the active edition; None when there is no such subsystem."""
+        """Give the name of the active edition; None when there is no such subsystem.
+
+        Raises what `read` does.
+        """
         if not _NAME.fullmatch(subsystem) or "/" in subsystem:
             return None
-        return _text(self._sysfs / subsystem / "active")
+        with _reading():
+            return _text(self._sysfs / subsystem / "active")
 
     def read_standing(self, subsystem: str) -> Standing | None:
-        """Tell which editions new calls get; None when there is no such subsystem."""
+        """Tell which editions new calls get; None when there is no such subsystem.
+
+        Raises what `read` does.
+        """
         if not _NAME.fullmatch(subsystem) or "/" in subsystem:
             return None
         folder = self._sysfs / subsystem
-        # In this order: a switch that completes meanwhile shows as partial, or as active.
-        partial, active = _choice(folder / "partial"), _text(folder / "active")
-        if active is None:
-            return None
-        return Standing(active, partial, _text(folder / "mode") or "", _choice(folder / "scope"))
+        with _reading():
+            # In this order: a switch that completes meanwhile shows as partial, or as active.
+            partial, active = _choice(folder / "partial"), _text(folder / "active")
+            if active is None:
+                return None
+            mode, scope = _text(folder / "mode") or "", _choice(folder / "scope")
+        return Standing(active, partial, mode, scope)
 
     def switch(  # noqa: PLR0913 - one for each option of the command
         self,
@@ -348,14 +372,20 @@ class Kmod:
         self._command(_Command(line, subsystem, edition))
 
     def read_lease(self, subsystem: str) -> LeaseState | None:
-        """Tell how a subsystem's lease stands; None when there is no such subsystem."""
+        """Tell how a subsystem's lease stands; None when there is no such subsystem.
+
+        Raises:
+            Exhausted: there may be one; we cannot open its files.
+        """
         folder = self._sysfs / subsystem
         try:
             if _text(folder / "active") is None:
                 return None
             known = _text(folder / "lease") is not None
             return LeaseState(_choice(folder / "lease"), self._lease_holder(subsystem), known)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if is_shortage(error):
+                raise _exhausted(error) from error
             return None
 
     def read_quarantine(self, subsystem: str, edition: str) -> str | None:
@@ -429,19 +459,40 @@ class Kmod:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def _command(self, command: _Command, device: Device | None = None) -> Sequence[Event]:
+    def read_held(self) -> str:
+        """Give the lines of all events that the module still holds, without waiting.
+
+        The device is open for no longer than that.
+
+        Raises:
+            Unreachable: the module is not loaded, or we may not read.
+        """
         try:
-            return (device or self._port).command(command.line)
-        except CommandFailed as failure:
-            raise self._refused(failure, command) from failure
+            device = os.open(self._device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise self._unreachable(error) from error
+        try:
+            return _read_all(device)
+        finally:
+            os.close(device)
+
+    def _command(self, command: _Command, device: Device | None = None) -> Sequence[Event]:
+        # What an errno means is told by what the module shows.
+        with _reading():
+            try:
+                return (device or self._port).command(command.line)
+            except CommandFailed as failure:
+                raise self._refused(failure, command) from failure
+            except OSError as error:
+                raise self._unreachable(error) from error
 
     def _unreachable(self, error: OSError) -> Unreachable:
         if error.errno in {errno.EACCES, errno.EPERM}:
-            return Unreachable(f"may not open {self._device}", hint=ROOT_HINT)
+            return Unreachable(f"may not open {self._device}", hint=GROUP_HINT)
         if error.errno in _GONE | {errno.ENXIO}:
             return Unreachable("the kernel module is not loaded", hint=LOAD_HINT)
+        if is_shortage(error):
+            return Exhausted(f"{self._device}: {error.strerror}", hint=_SHORTAGE_HINT)
         return Unreachable(f"{self._device}: {error.strerror}", hint="see: dynamosctl doctor")
 
     def _refused(self, failure: CommandFailed, command: _Command) -> DynamosError:
@@ -481,8 +532,8 @@ class Kmod:
             wrong = no_subsystem(subsystem, self._names())
             return wrong.message, wrong.hint
         if number == errno.ENXIO:
-            hint = _known_names(edition, self._names(subsystem, "editions"), "edition")
-            return f"subsystem {subsystem} has no edition {edition}", hint
+            wrong = no_edition(subsystem, edition, self._names(subsystem, "editions"))
+            return wrong.message, wrong.hint
         if number == errno.ESRCH:
             return self._not_there(command)
         return self._not_understood(number, command)
@@ -612,6 +663,12 @@ def no_subsystem(name: str, names: Iterable[str]) -> InvalidInput:
     return InvalidInput(f"there is no subsystem {name}", hint=hint)
 
 
+def no_edition(subsystem: str, name: str, names: Iterable[str]) -> InvalidInput:
+    """Give the error that a subsystem has no such edition; ``names`` are those it has."""
+    hint = _known_names(name, names, "edition")
+    return InvalidInput(f"subsystem {subsystem} has no edition {name}", hint=hint)
+
+
 def _known_names(wrong: str, names: Iterable[str], kind: str) -> str:
     """Give the hint for a name that does not exist: the nearest one, or all there are."""
     # Only a wrong name needs it, and it costs start-up time.
@@ -626,6 +683,24 @@ def _known_names(wrong: str, names: Iterable[str], kind: str) -> str:
 
 
 # ------------------------------------------------------------------------------------ sysfs
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Let what reading the module's files raises be the error that says it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise Unreachable(f"may not read {error.filename}", hint=ROOT_HINT) from error
+    except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise _exhausted(error) from error
+        message = f"the kernel module cannot be read: {error}"
+        raise Unreachable(message, hint="see: dynamosctl version, dmesg") from error
+
+
+def _exhausted(error: Exception) -> Exhausted:
+    return Exhausted(f"the kernel module cannot be read: {error}", hint=_SHORTAGE_HINT)
 
 
 def _text(path: Path) -> str | None:

@@ -10,12 +10,14 @@ fight. The one exception is a module that does not know leases, and that is said
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dynamosd.errors import (
     DynamosError,
+    Exhausted,
     InvalidInput,
     LeaseTaken,
     NotUnderstood,
@@ -23,10 +25,10 @@ from dynamosd.errors import (
     Unreachable,
 )
 from dynamosd.model import HELD, LeaseTerms
-from dynamosd.policy.definition import Mode
+from dynamosd.policy.definition import Mode, OnDaemonLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from dynamosd.journal import Journal
     from dynamosd.kmod import Event, Kmod, OpenDevice
@@ -63,6 +65,9 @@ class LeaseFile:
             if self._device is None:
                 self._device = self._kmod.open()
             return self._kmod.lease(self._device, subsystem, terms)
+        except Exhausted:
+            # The lease is as it was.
+            raise
         except Unreachable:
             # Of a module that was there before, perhaps: the next one is opened afresh.
             self.close()
@@ -139,25 +144,34 @@ class LeaseKeeper:
 
     def is_over(self, subsystem: str) -> bool:
         """Tell whether the grace of a lease that was ours has ended: then the module has acted."""
-        lease = self._leases.get(subsystem)
-        shown = self.kmod.read_lease(subsystem)
+        lease, shown = self._leases.get(subsystem), self._shown(subsystem)
         return lease is not None and lease.held and shown is not None and shown.state is None
 
     # ----------------------------------------------------------------------------- from outside
 
-    def want(self, policies: Iterable[Policy]) -> None:
-        """Have the leases that these policies need; those of others are `release`'s business."""
+    def want(self, policies: Iterable[Policy], at_home: Container[str] = ()) -> None:
+        """Have the leases that these policies need; those of others are `release`'s business.
+
+        The subsystems that are ``at_home`` are pinned to `original`: a daemon that is lost is no
+        reason to leave it.
+        """
         enforcing = [policy for policy in policies if policy.mode is Mode.ENFORCE]
         # A switch that holds callers holds the loop too, and with it the renewal of all leases.
         pause = max((policy.switch_timeout_seconds or 0.0 for policy in enforcing), default=0.0)
         for policy in enforcing:
             terms = terms_of(policy, pause)
+            if policy.subsystem in at_home:
+                terms = replace(terms, action=str(OnDaemonLoss.HOLD))
             self._leases.setdefault(policy.subsystem, _Lease(terms)).terms = terms
 
     def keep(self, now: float) -> None:
         """Take the leases that are missing, and renew those that are due."""
         for subsystem, lease in self._leases.items():
-            shown = self.kmod.read_lease(subsystem)
+            try:
+                shown = self.kmod.read_lease(subsystem)
+            except Exhausted:
+                # What cannot be seen is not gone.
+                continue
             if shown is None:
                 # The lease went with the subsystem; that this one is gone its policy says.
                 lease.drop()
@@ -233,7 +247,7 @@ class LeaseKeeper:
         )
 
     def _fail(self, subsystem: str, lease: _Lease, error: DynamosError, now: float) -> None:
-        shown = self.kmod.read_lease(subsystem)
+        shown = self._shown(subsystem)
         if isinstance(error, NotUnderstood) and not (shown and shown.known):
             self._do_without(subsystem, error)
             return
@@ -244,6 +258,12 @@ class LeaseKeeper:
             lease.held = False
         # What is still ours is worth another try at the next tick.
         lease.next_try = now if lease.held else now + RETRY_SECONDS
+
+    def _shown(self, subsystem: str) -> LeaseState | None:
+        """Give how the module shows a lease, if that can be seen."""
+        with contextlib.suppress(Exhausted):
+            return self.kmod.read_lease(subsystem)
+        return None
 
     def _do_without(self, subsystem: str, error: DynamosError) -> None:
         """Go on with a module that is older than leases."""

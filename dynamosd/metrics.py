@@ -13,24 +13,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
-
 from dynamosd import __version__
+from dynamosd.budget import Budget, Step
+from dynamosd.exposition import Exposition, Family, Labels
 from dynamosd.hostsignals import CPU_BUSY, MEMORY_AVAILABLE, PRESSURE, SOURCE
-from dynamosd.model import OUR_TRIGGERS, PolicyPhase, RuleState, Verdict
+from dynamosd.model import HELD, LOST, OUR_TRIGGERS, EditionState, PolicyPhase, RuleState, Verdict
 from dynamosd.policy.definition import Mode
 from dynamosd.signals import SIGNAL_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from dynamosd.drains import Drain
     from dynamosd.model import (
         Breach,
         Decision,
@@ -41,306 +35,354 @@ if TYPE_CHECKING:
         Signals,
         SwitchResult,
     )
-    from dynamosd.orders import Pause
+    from dynamosd.orders import Pause, Pin
     from dynamosd.policy.backoff import Sentence
     from dynamosd.policy.definition import Policy
     from dynamosd.sources.poll import Found
 
-Labels = tuple[str, ...]
 Values = dict[str, dict[Labels, float]]
 """By metric and by the values of its labels, in the order of the table."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One metric. ``type`` is ``counter``, ``gauge`` or ``histogram``."""
-
-    name: str
-    type: str
-    labels: Labels
-    help: str
-
+MAX_SERIES = 50_000
+"""So many series, or histograms, of one metric are shown; what is beyond is counted."""
 
 _COUNTERS = ("subsystem", "function", "edition")
 _SIGNAL = SIGNAL_KEYS
+_DURATION = "dynamos_switch_duration_seconds"
+_DRAIN = "dynamos_drain_duration_seconds"
 _LATENCY = "dynamos_function_latency_seconds"
+_LEFT_OUT = "dynamos_left_out_series"
+
+_LEFT_OUT_FAMILY = Family(
+    _LEFT_OUT,
+    "gauge",
+    ("metric",),
+    f"Series (or histograms) of a metric that are not shown: those beyond {MAX_SERIES}.",
+)
 
 DEFINITIONS = (
-    Definition("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
-    Definition(
+    Family("dynamos_build_info", "gauge", ("version",), "Version of the daemon; always 1."),
+    Family(
         "dynamos_module_info",
         "gauge",
         ("version",),
         "Version of the kernel module; always 1, absent while it is not loaded.",
     ),
-    Definition(
-        "dynamos_module_up", "gauge", (), "Whether the kernel module answered the last time."
-    ),
-    Definition(
+    Family("dynamos_module_up", "gauge", (), "Whether the kernel module answered the last time."),
+    Family(
         "dynamos_module_enabled",
         "gauge",
         (),
         "Whether the module may switch away from the originals: 0 while its parameter enable is.",
     ),
-    Definition(
+    Family(
         "dynamos_function_calls_total",
         "counter",
         _COUNTERS,
         "Calls that entered an edition of a function since it was loaded (exact, the module's).",
     ),
-    Definition(
+    Family(
         "dynamos_function_in_flight_threads",
         "gauge",
         _COUNTERS,
         "Threads now executing an edition of a function (exact, the module's).",
     ),
-    Definition(
+    Family(
         "dynamos_function_classified_calls_total",
         "counter",
         _COUNTERS,
         "Calls whose access pattern the probes could judge.",
     ),
-    Definition(
+    Family(
         "dynamos_function_sequential_calls_total",
         "counter",
         _COUNTERS,
         "Judged calls that went on where the last one on the same file ended.",
     ),
-    Definition(
+    Family(
         "dynamos_function_errors_total",
         "counter",
         _COUNTERS,
         "Returns that were errors, as the probes saw them.",
     ),
-    Definition(
+    Family(
         _LATENCY,
         "histogram",
         _COUNTERS,
         "How long calls took, of the functions of which a policy reads a latency quantile.",
     ),
-    Definition(
+    Family(
         "dynamos_function_untimed_calls_total",
         "counter",
         _COUNTERS,
         "Calls that were to be timed and of which one end was not seen, or was too deep.",
     ),
-    Definition(
+    Family(
         "dynamos_edition_active",
         "gauge",
         ("subsystem", "edition"),
         "Whether a new call of the subsystem's functions gets this edition.",
     ),
-    Definition(
+    Family(
         "dynamos_edition_partial",
         "gauge",
         ("subsystem", "edition"),
         "Whether a part of the new calls gets this edition: a scoped or per-object switch goes on.",
     ),
-    Definition(
+    Family(
+        "dynamos_edition_draining",
+        "gauge",
+        ("subsystem", "edition"),
+        "Whether the edition was left and still has threads in flight.",
+    ),
+    Family(
         "dynamos_edition_quarantined",
         "gauge",
         ("subsystem", "edition"),
         "Whether the edition may not be switched to: it has faulted, or somebody said so.",
     ),
-    Definition(
+    Family(
         "dynamos_edition_died_threads_total",
         "counter",
         ("subsystem", "edition"),
         "Threads that have died inside the edition since it was loaded.",
     ),
-    Definition(
+    Family(
         "dynamos_subsystem_held_callers",
         "gauge",
         ("subsystem",),
         "Callers that wait for an exclusive switch or for an object's transfer.",
     ),
-    Definition(
+    Family(
+        "dynamos_subsystem_unknown_threads",
+        "gauge",
+        ("subsystem", "kind"),
+        "Threads on no counter at the module's last look at all stacks; kind: before_gate (inside "
+        "before the gate was there), unreliable (the stack cannot be read: may be inside).",
+    ),
+    Family(
         "dynamos_switches_total",
         "counter",
         ("subsystem", "from", "to", "trigger", "result"),
-        "Switches; trigger: policy, exit, advice (ours), manual, tripwire, lease (others'); "
+        "Switches; trigger: policy, exit, advice, pin (ours), manual, tripwire, lease (others'); "
         "result: ok, refused, failed.",
     ),
-    Definition(
-        "dynamos_switch_duration_seconds",
+    Family(
+        _DURATION,
         "histogram",
         ("subsystem", "mode"),
         "Time from the command until the daemon had it back, of its own successful switches.",
     ),
-    Definition(
+    Family(
         "dynamos_last_switch_timestamp_seconds",
         "gauge",
         ("subsystem",),
         "When the daemon last saw the active or the partial edition change, Unix time.",
     ),
-    Definition(
+    Family(
+        _DRAIN,
+        "histogram",
+        ("subsystem", "edition"),
+        "Time from when an edition was left until it had drained (nothing in flight, its text free "
+        "to go), as the module's events tell since the daemon was started.",
+    ),
+    Family(
+        "dynamos_subsystem_switches_total",
+        "counter",
+        ("subsystem",),
+        "Switches, whoever made them, since the subsystem was registered (exact, the module's).",
+    ),
+    Family(
+        "dynamos_subsystem_lease",
+        "gauge",
+        ("subsystem", "state"),
+        "1 for how the module says that the lease stands, whoever has it: none, held, lost.",
+    ),
+    Family(
         "dynamos_lease_held",
         "gauge",
         ("subsystem",),
         "Whether this daemon holds the lease of a subsystem that it is to enforce.",
     ),
-    Definition(
+    Family(
         "dynamos_lease_renewal_errors_total",
         "counter",
         ("subsystem",),
         "Times the lease could not be taken or renewed.",
     ),
-    Definition(
+    Family(
         "dynamos_signal",
         "gauge",
         _SIGNAL,
         "A windowed measurement as the policies see it, without edition that of all; absent while "
         "there is no data.",
     ),
-    Definition(
+    Family(
         "dynamos_signal_trusted",
         "gauge",
         _SIGNAL,
         "Whether policies may rest on the signal; 0 while probes and module disagree.",
     ),
-    Definition(
+    Family(
         "dynamos_pressure_ratio",
         "gauge",
         ("resource", "stall"),
         "Share of the window in which some or all busy tasks waited for the resource; absent while "
         "there is no data.",
     ),
-    Definition(
+    Family(
         "dynamos_cpu_busy_ratio",
         "gauge",
         (),
         "Share of the window that all CPUs together were not idle; absent while there is no data.",
     ),
-    Definition(
+    Family(
         "dynamos_memory_available_ratio",
         "gauge",
         (),
         "Share of the memory that new programs could have; absent while there is no data.",
     ),
-    Definition(
+    Family(
         "dynamos_source_value",
         "gauge",
         ("source",),
         "Newest result of a policy's source; absent while there is none, or it is stale.",
     ),
-    Definition(
-        "dynamos_source_fetches_total", "counter", ("source",), "Times the source was asked."
-    ),
-    Definition(
+    Family("dynamos_source_fetches_total", "counter", ("source",), "Times the source was asked."),
+    Family(
         "dynamos_source_errors_total",
         "counter",
         ("source",),
         "Times the source was asked and gave no result.",
     ),
-    Definition(
+    Family(
         "dynamos_source_last_result_timestamp_seconds",
         "gauge",
         ("source",),
         "When the newest result of the source was asked for, Unix time.",
     ),
-    Definition(
+    Family(
         "dynamos_policy_mode",
         "gauge",
         ("policy", "mode"),
         "1 for the mode that the policy is in: observe, advise, enforce.",
     ),
-    Definition(
+    Family(
         "dynamos_policy_rule_state",
         "gauge",
         ("policy", "rule", "state"),
         "1 for the state that the rule is in: inactive, pending, active, leaving, no_data, "
         "untrusted, quarantined.",
     ),
-    Definition(
+    Family(
         "dynamos_policy_phase",
         "gauge",
         ("policy", "phase"),
         "1 for the phase that the policy is in: paused, canary, frozen, cooldown, quarantined, "
         "untrusted, no_data, trial, active, pending, inactive.",
     ),
-    Definition(
+    Family(
         "dynamos_objective_mean",
         "gauge",
         ("policy", "edition"),
         "The mean of the objective's number while the edition was in use, as far as it is known.",
     ),
-    Definition(
+    Family(
         "dynamos_objective_margin",
         "gauge",
         ("policy", "edition"),
         "How far that mean may be from the true one: two standard errors.",
     ),
-    Definition(
+    Family(
         "dynamos_objective_samples",
         "gauge",
         ("policy", "edition"),
         "How many values that mean is of; values of before the workload changed are forgotten.",
     ),
-    Definition(
+    Family(
         "dynamos_objective_preferred",
         "gauge",
         ("policy", "edition"),
         "Whether the objective prefers the edition: the only one with a value, and it is 1.",
     ),
-    Definition(
+    Family(
         "dynamos_objective_trials_total",
         "counter",
         ("policy",),
         "Trials of editions that have begun.",
     ),
-    Definition(
+    Family(
         "dynamos_guardrail_verdict",
         "gauge",
         ("policy", "guardrail", "edition", "verdict"),
         "What a guardrail says of the edition in use: 1 for one of watching, passed, breached, "
         "idle, no_data, untrusted; absent while the baseline is in use.",
     ),
-    Definition(
+    Family(
+        "dynamos_guardrail_checks_total",
+        "counter",
+        ("policy", "guardrail", "verdict"),
+        "Times a guardrail was looked at, by what it said.",
+    ),
+    Family(
         "dynamos_guardrail_breaches_total",
         "counter",
         ("policy", "guardrail", "edition"),
         "Times an edition has broken a guardrail; in modes observe and advise, evaluations that "
         "found it so.",
     ),
-    Definition(
+    Family(
         "dynamos_canary_step",
         "gauge",
         ("policy",),
         "At which step the policy's canary is, from 1; 0 while none goes on, absent if it has no "
         "steps.",
     ),
-    Definition(
+    Family(
         "dynamos_canary_events_total",
         "counter",
         ("policy", "edition", "event"),
         "What has become of canaries; event: started, stepped, completed, rolled_back, given_up, "
         "ended.",
     ),
-    Definition(
+    Family(
         "dynamos_edition_quarantine_end_timestamp_seconds",
         "gauge",
         ("subsystem", "edition"),
-        "When the quarantine for a broken guardrail is over, Unix time; absent without one.",
+        "When the daemon's own quarantine of it is over, Unix time; absent without one.",
     ),
-    Definition(
+    Family(
         "dynamos_policy_paused",
         "gauge",
         ("policy",),
         "Whether a person has paused the policy (dynamosctl pause).",
     ),
-    Definition(
+    Family(
         "dynamos_policy_pause_end_timestamp_seconds",
         "gauge",
         ("policy",),
-        "When that pause is over, Unix time; absent if it lasts until somebody ends it.",
+        "When that pause is over, Unix time.",
     ),
-    Definition(
+    Family(
+        "dynamos_subsystem_pinned",
+        "gauge",
+        ("subsystem", "edition"),
+        "1 while a person holds the subsystem at the edition (dynamosctl pin); absent otherwise.",
+    ),
+    Family(
+        "dynamos_subsystem_pin_end_timestamp_seconds",
+        "gauge",
+        ("subsystem",),
+        "When that pin is over, Unix time; absent if it lasts until somebody ends it.",
+    ),
+    Family(
         "dynamos_policy_open_advice",
         "gauge",
         ("policy",),
         "Advice of the policy that is neither accepted nor muted; only of policies in mode advise.",
     ),
-    Definition(
+    Family(
         "dynamos_switches_suppressed_total",
         "counter",
         ("policy", "reason"),
@@ -348,86 +390,148 @@ DEFINITIONS = (
         "paused, frozen, max_switches, cooldown, quarantined, canary, keep_for, for, samples, "
         "during, untrusted, no_data.",
     ),
-    Definition(
+    Family(
         "dynamos_policy_evaluations_total", "counter", ("policy",), "Evaluations of the policy."
     ),
-    Definition(
+    Family(
         "dynamos_policy_last_evaluation_timestamp_seconds",
         "gauge",
         ("policy",),
         "When the policy was last evaluated, Unix time.",
     ),
-    Definition(
-        "dynamos_loop_lag_seconds", "gauge", (), "How late the last tick of the loop began."
-    ),
-    Definition(
+    Family("dynamos_loop_lag_seconds", "gauge", (), "How late the last tick of the loop began."),
+    Family(
         "dynamos_loop_missed_ticks_total",
         "counter",
         (),
         "Ticks that were left out because the one before took too long.",
     ),
-    Definition("dynamos_probe_attached", "gauge", ("probe",), "Whether the probe is attached."),
-    Definition(
+    Family("dynamos_loop_ticks_total", "counter", (), "Ticks of the loop that have ended."),
+    Family(
+        "dynamos_loop_busy_seconds_total",
+        "counter",
+        (),
+        "Time that ticks have taken, from their begin to their end.",
+    ),
+    Family(
+        "dynamos_last_tick_timestamp_seconds",
+        "gauge",
+        (),
+        "When the last tick of the loop ended, Unix time: far from now if the loop stands still.",
+    ),
+    Family("dynamos_probe_attached", "gauge", ("probe",), "Whether the probe is attached."),
+    Family(
         "dynamos_probe_runs_total",
         "counter",
         ("probe",),
         "Runs of the probe's eBPF programs since they were attached.",
     ),
-    Definition(
+    Family(
         "dynamos_probe_run_seconds_total",
         "counter",
         ("probe",),
         "CPU time of the probe's eBPF programs since they were attached.",
     ),
-    Definition(
+    Family(
+        "dynamos_probe_cost_ratio",
+        "gauge",
+        ("probe",),
+        "That CPU time in the last ten seconds, as a part of all CPUs' time; "
+        "absent while the kernel does not tell.",
+    ),
+    Family(
+        "dynamos_probe_budget_ratio",
+        "gauge",
+        ("probe",),
+        "What the probe may cost, as a part of all CPUs' time (probes.budget).",
+    ),
+    Family(
+        "dynamos_probe_budget_step",
+        "gauge",
+        ("probe", "step"),
+        "1 for what the probe does: full, untimed (it times no calls), detached.",
+    ),
+    Family(
+        "dynamos_probe_budget_changes_total",
+        "counter",
+        ("probe", "step"),
+        "Times it went over to that, because it cost too much, or to see whether it still does.",
+    ),
+    Family(
         "dynamos_probe_missed_runs_total",
         "counter",
         ("probe",),
         "Runs that the kernel left out, since the probe was attached.",
     ),
-    Definition(
+    Family(
         "dynamos_probe_dropped_calls_total",
         "counter",
         ("probe",),
         "Calls that the probe had no place to count, since it was attached.",
     ),
-    Definition(
+    Family(
         "dynamos_probe_mismatches_total",
         "counter",
         ("probe",),
         "Times the probe's calls could not be brought in line with the module's exact counters.",
     ),
-    Definition("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
-    Definition(
+    Family("dynamos_journal_errors_total", "counter", (), "Records that could not be written."),
+    Family(
         "dynamos_recording_errors_total", "counter", (), "Times a recording could not be written."
     ),
-    Definition(
+    Family(
         "dynamos_orders_errors_total",
         "counter",
         (),
-        "Times pauses and muted advice could not be kept, or read.",
+        "Times pauses, pins and muted advice could not be kept, or read.",
     ),
-    Definition(
+    Family(
         "dynamos_quarantines_errors_total",
         "counter",
         (),
-        "Times quarantines for broken guardrails could not be kept, or read.",
+        "Times the daemon's quarantines could not be kept, or read.",
     ),
-    Definition(
-        "dynamos_status_errors_total", "counter", (), "Times status.json could not be written."
+    Family(
+        "dynamos_journald_dropped_total",
+        "counter",
+        (),
+        "Records that systemd's journal had no room for; the daemon's own has them.",
     ),
-    Definition(
+    Family(
+        "dynamos_boot_guard_errors_total",
+        "counter",
+        (),
+        "Times the file of the boot-loop guard could not be written, or read.",
+    ),
+    Family("dynamos_status_errors_total", "counter", (), "Times status.json could not be written."),
+    Family(
+        "dynamos_events_lost_total",
+        "counter",
+        (),
+        "Events of the module that were overwritten before the daemon had read them.",
+    ),
+    Family(
+        "dynamos_start_timestamp_seconds", "gauge", (), "When the daemon was started, Unix time."
+    ),
+    Family(
+        "dynamos_config_reloads_total",
+        "counter",
+        ("result",),
+        "Times the policies were read again; result: ok, failed.",
+    ),
+    Family(
         "dynamos_config_last_reload_successful",
         "gauge",
         (),
         "Whether the last attempt to read the policies succeeded.",
     ),
-    Definition(
+    Family(
         "dynamos_config_last_reload_success_timestamp_seconds",
         "gauge",
         (),
         "When the policies in force were read, Unix time.",
     ),
+    _LEFT_OUT_FAMILY,
 )
 
 _LATENCY_BOUNDS_NS = tuple(4**power for power in range(5, 18))
@@ -449,11 +553,20 @@ DURATION_BUCKETS = (
     1.0,
     5.0,
     60.0,
+    600.0,
+    3600.0,
 )
 """Upper bounds, in seconds: a switch is one store in the kernel, and what is seen is the way there;
-but an exclusive one waits until nobody is inside, for up to a minute."""
+but an exclusive one waits until nobody is inside, for up to a minute, and a thread that is blocked
+in an edition may be there for hours."""
 
-_DURATION = "dynamos_switch_duration_seconds"
+_BUCKETS: Mapping[str, Sequence[float]] = {
+    _DURATION: DURATION_BUCKETS,
+    _DRAIN: DURATION_BUCKETS,
+    _LATENCY: LATENCY_BUCKETS,
+}
+
+_NO_LEASE = "none"
 
 _OTHER_SIGNALS: Mapping[str, str] = {
     PRESSURE: "dynamos_pressure_ratio",
@@ -483,8 +596,7 @@ class Snapshot:
     """Everything the page shows, at one time."""
 
     values: Mapping[str, Mapping[Labels, float]]
-    durations: Mapping[Labels, Histogram] = field(default_factory=dict)
-    latencies: Mapping[Labels, Histogram] = field(default_factory=dict)
+    histograms: Mapping[str, Mapping[Labels, Histogram]] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- from the stages
@@ -496,10 +608,12 @@ def kernel_values(kernel: KernelState) -> Values:
     in_flight: dict[Labels, float] = {}
     active: dict[Labels, float] = {}
     partial: dict[Labels, float] = {}
+    draining: dict[Labels, float] = {}
     for subsystem in kernel.subsystems.values():
-        for edition in subsystem.editions:
+        for edition, found in subsystem.editions.items():
             active[subsystem.name, edition] = float(edition == subsystem.active)
             partial[subsystem.name, edition] = float(edition == subsystem.partial)
+            draining[subsystem.name, edition] = float(found.state is EditionState.DRAINING)
         for function in subsystem.functions.values():
             for edition, counts in function.counts.items():
                 calls[subsystem.name, function.name, edition] = counts.calls
@@ -511,10 +625,32 @@ def kernel_values(kernel: KernelState) -> Values:
         "dynamos_function_in_flight_threads": in_flight,
         "dynamos_edition_active": active,
         "dynamos_edition_partial": partial,
+        "dynamos_edition_draining": draining,
         "dynamos_subsystem_held_callers": {
             (each.name,): float(each.held) for each in kernel.subsystems.values()
         },
+        **_subsystem_values(kernel),
         **_safety_values(kernel),
+    }
+
+
+def _subsystem_values(kernel: KernelState) -> Values:
+    """Give what the module counts of whole subsystems, and how their leases stand."""
+    subsystems = kernel.subsystems.values()
+    return {
+        "dynamos_subsystem_switches_total": {
+            (each.name,): float(each.switches) for each in subsystems
+        },
+        "dynamos_subsystem_unknown_threads": {
+            (each.name, kind): float(count)
+            for each in subsystems
+            for kind, count in (("before_gate", each.before_gate), ("unreliable", each.unreliable))
+        },
+        "dynamos_subsystem_lease": {
+            (each.name, state): float(state == (each.lease or _NO_LEASE))
+            for each in subsystems
+            for state in (_NO_LEASE, HELD, LOST)
+        },
     }
 
 
@@ -555,13 +691,14 @@ def sample_values(sample: Sample) -> Values:
     }
 
 
-def latency_histograms(sample: Sample) -> dict[Labels, Histogram]:
+def latency_histograms(sample: Sample) -> dict[str, Mapping[Labels, Histogram]]:
     """Give how long calls took, with fewer and larger buckets than the probes have."""
-    return {
+    found: dict[Labels, Histogram] = {
         key: Histogram(each.latency.coarse(_LATENCY_BOUNDS_NS), each.latency.nanoseconds / 1e9)
         for key, each in sample.probes.items()
         if each.latency is not None
     }
+    return {_LATENCY: found}
 
 
 def signal_values(signals: Signals) -> Values:
@@ -633,6 +770,17 @@ def pause_values(policies: Iterable[Policy], pause_of: Callable[[Policy], Pause 
     }
 
 
+def pin_values(pins: Iterable[Pin]) -> Values:
+    """Give which subsystems a person has pinned, where, and until when."""
+    found = list(pins)
+    return {
+        "dynamos_subsystem_pinned": {(each.subsystem, each.edition): 1.0 for each in found},
+        "dynamos_subsystem_pin_end_timestamp_seconds": {
+            (each.subsystem,): each.until for each in found if each.until is not None
+        },
+    }
+
+
 def advice_values(open_advice: Mapping[str, int]) -> Values:
     """Give how much open advice there is, by policy."""
     return {
@@ -697,6 +845,28 @@ def quarantine_values(lasting: Iterable[tuple[str, Sentence]]) -> Values:
     return {"dynamos_edition_quarantine_end_timestamp_seconds": ends}
 
 
+def reload_values(tried: int, failed: int) -> Values:
+    """Give how often the policies were read again."""
+    counts = {"ok": float(tried - failed), "failed": float(failed)}
+    return {"dynamos_config_reloads_total": {(word,): each for word, each in counts.items()}}
+
+
+def budget_values(probe: str, budget: Budget) -> Values:
+    """Give what the probe may cost, what it does cost, and what was left off for that."""
+    values: Values = {
+        "dynamos_probe_budget_ratio": {(probe,): budget.limit},
+        "dynamos_probe_budget_step": {
+            (probe, str(step)): float(step is budget.step) for step in Step
+        },
+        "dynamos_probe_budget_changes_total": {
+            (probe, str(step)): float(budget.steps[str(step)]) for step in Step
+        },
+    }
+    if budget.share is not None:
+        values["dynamos_probe_cost_ratio"] = {(probe,): budget.share}
+    return values
+
+
 def probe_values(probe: str, cost: ProbeCost, dropped: int, mismatches: int) -> Values:
     """Give what a probe that is attached costs, and how well it sees."""
     by_name = {
@@ -717,6 +887,8 @@ class Tally:
     switches: Counter[Labels] = field(default_factory=Counter)
     last_switches: dict[Labels, float] = field(default_factory=dict)
     durations: dict[Labels, Histogram] = field(default_factory=dict)
+    drains: dict[Labels, Histogram] = field(default_factory=dict)
+    checks: Counter[Labels] = field(default_factory=Counter)
     evaluations: Counter[Labels] = field(default_factory=Counter)
     last_evaluations: dict[Labels, float] = field(default_factory=dict)
     suppressed: Counter[Labels] = field(default_factory=Counter)
@@ -742,6 +914,13 @@ class Tally:
         self.last_evaluations[(decision.policy,)] = wall
         if decision.suppressed is not None:
             self.suppressed[decision.policy, str(decision.suppressed)] += 1
+        for name, found in decision.guarded.findings.items() if decision.guarded else ():
+            self.checks[decision.policy, name, str(found.verdict)] += 1
+
+    def add_drain(self, drain: Drain) -> None:
+        """Count an edition that has drained."""
+        which = (drain.subsystem, drain.edition)
+        self.drains[which] = self.drains.get(which, Histogram()).observe(drain.seconds)
 
     def add_lease_error(self, subsystem: str) -> None:
         """Count a lease that could not be had or kept."""
@@ -755,6 +934,25 @@ class Tally:
         """Count what has become of a canary."""
         self.canaries[policy, rolling.edition, str(rolling.event)] += 1
 
+    def keep(self, policies: Iterable[Policy]) -> None:
+        """Forget what was counted of all policies but these: names may change at each reload."""
+        names = {each.name for each in policies}
+        for counts in (
+            self.evaluations,
+            self.suppressed,
+            self.checks,
+            self.breaches,
+            self.canaries,
+        ):
+            for labels in [each for each in counts if each[0] not in names]:
+                del counts[labels]
+        for labels in [each for each in self.last_evaluations if each[0] not in names]:
+            del self.last_evaluations[labels]
+
+    def histograms(self) -> dict[str, Mapping[Labels, Histogram]]:
+        """Give all durations so far."""
+        return {_DURATION: {**self.durations}, _DRAIN: {**self.drains}}
+
     def values(self) -> Values:
         """Give all counts so far."""
         return {
@@ -764,6 +962,7 @@ class Tally:
             "dynamos_switches_suppressed_total": {**self.suppressed},
             "dynamos_policy_last_evaluation_timestamp_seconds": {**self.last_evaluations},
             "dynamos_lease_renewal_errors_total": {**self.lease_errors},
+            "dynamos_guardrail_checks_total": {**self.checks},
             "dynamos_guardrail_breaches_total": {**self.breaches},
             "dynamos_canary_events_total": {**self.canaries},
         }
@@ -772,63 +971,39 @@ class Tally:
 # ---------------------------------------------------------------------------------- the page
 
 
-class Page(Collector):
+class Page:
     """The text of ``/metrics``, made once for each snapshot."""
 
     def __init__(self) -> None:
         """Start with what is known before the first tick."""
         self._snapshot = Snapshot({"dynamos_build_info": {(__version__,): 1.0}})
         self._rendered: tuple[Snapshot, bytes] | None = None
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self._exposition = Exposition(MAX_SERIES)
 
     def show(self, snapshot: Snapshot) -> None:
         """Put a new snapshot in the place of the last one."""
         self._snapshot = snapshot
 
     def text(self) -> bytes:
-        """Give the page. Threads that come at the same time may each render it; none waits."""
+        """Give the page. It is for one thread: that of the server."""
         rendered, snapshot = self._rendered, self._snapshot
         if rendered is None or rendered[0] is not snapshot:
-            rendered = (snapshot, generate_latest(self._registry))
+            rendered = (snapshot, "".join(self._render(snapshot)).encode())
             self._rendered = rendered
         return rendered[1]
 
-    def collect(self) -> Iterator[Metric]:
-        """Give the snapshot's metrics, in the order of the table."""
-        snapshot = self._snapshot
-        for definition in DEFINITIONS:
-            if definition.name == _DURATION:
-                yield _histogram(definition, snapshot.durations, DURATION_BUCKETS)
-            elif definition.name == _LATENCY:
-                if snapshot.latencies:
-                    yield _histogram(definition, snapshot.latencies, LATENCY_BUCKETS)
-            elif values := snapshot.values.get(definition.name):
-                yield _family(definition, values)
-
-    def describe(self) -> Iterator[Metric]:
-        """Describe nothing: the registry has this collector alone."""
-        return iter(())
-
-
-def _family(definition: Definition, values: Mapping[Labels, float]) -> Metric:
-    kind = CounterMetricFamily if definition.type == "counter" else GaugeMetricFamily
-    family = kind(definition.name, definition.help, labels=definition.labels)
-    for labels, value in sorted(values.items()):
-        family.add_metric(labels, value)
-    return family
-
-
-def _histogram(
-    definition: Definition, durations: Mapping[Labels, Histogram], ends: Iterable[float]
-) -> Metric:
-    family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
-    bounds = [*(str(bound) for bound in ends), "+Inf"]
-    for labels, histogram in sorted(durations.items(), key=lambda each: each[0]):
-        sums = [sum(histogram.counts[: place + 1]) for place in range(len(bounds))]
-        buckets = [(bound, float(count)) for bound, count in zip(bounds, sums, strict=True)]
-        family.add_metric(labels, buckets, histogram.total)
-    return family
+    def _render(self, snapshot: Snapshot) -> Iterator[str]:
+        """Give the metrics that have values, in the order of the table."""
+        self._exposition.left_out.clear()
+        for family in DEFINITIONS:
+            if family.type == "histogram":
+                if found := snapshot.histograms.get(family.name):
+                    yield self._exposition.write_histograms(family, found, _BUCKETS[family.name])
+            elif values := snapshot.values.get(family.name):
+                yield self._exposition.write(family, values)
+        if left_out := self._exposition.left_out:
+            values = {(name,): float(count) for name, count in left_out.items()}
+            yield self._exposition.write(_LEFT_OUT_FAMILY, values)
 
 
 # ----------------------------------------------------------------------------- documentation
@@ -840,8 +1015,17 @@ _DOCUMENT = """\
 Made from the table in `dynamosd/metrics.py`: `python -m dynamosd.metrics > docs/metrics.md`.
 
 The daemon serves them at `http://127.0.0.1:9947/metrics` (`--metrics-address`). A scrape shows the
-state after the last tick of the loop. Labels come from the module's and the policies' names; none
-is ever a process, a command or a cgroup.
+state after the last tick of the loop. What the module counts goes on over switches and over a
+restart of the daemon; what the daemon counts itself begins at 0 with it.
+
+Labels come from the names of subsystems, functions, editions, policies and what is in them, and
+from words that are listed here; none is ever a process, a command or a cgroup. What was counted of
+a policy goes when it is taken out of force.
+
+How many series there are: 5 of each function and edition, and 14 of its signals; 12 of the signals
+of each function; where a policy wants the calls timed, 22, 22 and 20. Of each subsystem and policy
+there are some dozens. Whatever happens, a metric has no more than %d series (or histograms)
+on the page, and `dynamos_left_out_series` says of which there were more.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |
@@ -854,7 +1038,7 @@ def document() -> str:
         f"| `{each.name}` | {each.type} | {', '.join(each.labels) or '-'} | {each.help} |"
         for each in DEFINITIONS
     )
-    return _DOCUMENT + "\n".join(rows) + "\n"
+    return _DOCUMENT % MAX_SERIES + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -481,7 +481,7 @@ class LeaseTerms:
     ttl_seconds: float
 
 
-OUR_TRIGGERS = frozenset({"policy", "exit", "advice"})
+OUR_TRIGGERS = frozenset({"policy", "exit", "advice", "pin"})
 """The triggers of switches that the daemon makes, and measures."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What people have told the daemon for a time: policies that are paused, advice that is muted.
+"""What people have told the daemon for a time: paused policies, pinned editions, muted advice.
 
 Kept in a file beside the journal, so that neither a reload nor a restart of daemon or machine ends
 it. Times are seconds of the Unix epoch: a clock that is set moves the end of a pause with it.
@@ -34,7 +34,7 @@ class Person:
 class Pause:
     """A policy, or all of a subsystem, or with neither all there are, make no switch.
 
-    ``until`` None: until somebody ends it.
+    ``until`` None: until somebody ends it; only an older daemon has made such ones.
     """
 
     policy: str
@@ -56,15 +56,39 @@ class Pause:
 
     def __str__(self) -> str:
         """Say it so that it is the same each time: what changes would fill the journal."""
-        until = f" until {rfc3339(self.until)}" if self.until is not None else ""
-        reason = f": {self.reason}" if self.reason else ""
-        return f"{self.about} paused{until} by {self.by}{reason}"
+        until = None if self.until is None else rfc3339(self.until)
+        return phrases.paused(self.about, str(self.by), until, self.reason)
 
     def covers(self, policy: Policy) -> bool:
         """Tell whether it is about a policy."""
         if self.policy:
             return self.policy == policy.name
         return self.subsystem in {"", policy.subsystem}
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A subsystem stays at an edition, whatever policies want.
+
+    ``until`` None: until somebody ends it.
+    """
+
+    subsystem: str
+    edition: str
+    since: float
+    until: float | None
+    reason: str
+    by: Person
+
+    def __str__(self) -> str:
+        """Say it so that it is the same each time: what changes would fill the journal."""
+        until = None if self.until is None else rfc3339(self.until)
+        return phrases.pinned(self.by.uid, self.by.login, until, self.reason)
+
+    def outlasts(self, other: Pin) -> bool:
+        """Tell whether it says the same as another one, for longer."""
+        here, there = (self.subsystem, self.edition), (other.subsystem, other.edition)
+        return here == there and _end(self) > _end(other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +118,14 @@ class Orders:
     path: Path
     tell: Callable[[str], None]
     pauses: dict[tuple[str, str], Pause] = field(default_factory=dict)
+    pins: dict[str, Pin] = field(default_factory=dict)
+    """By subsystem."""
     mutes: dict[str, Mute] = field(default_factory=dict)
     _file: KeptFile = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the file; nothing is read yet."""
-        self._file = KeptFile(self.path, "pauses and muted advice", self.tell)
+        self._file = KeptFile(self.path, "pauses, pins and muted advice", self.tell)
 
     @property
     def errors(self) -> int:
@@ -107,11 +133,12 @@ class Orders:
         return self._file.errors
 
     def load(self) -> None:
-        """Read the file. One that cannot be used is put aside, and said: its pauses are over."""
+        """Read the file. One that cannot be used is put aside, and said: its orders are over."""
         found = self._file.load(_parse)
         if found is not None:
-            pauses, mutes = found
+            pauses, pins, mutes = found
             self.pauses = {each.scope: each for each in pauses}
+            self.pins = {each.subsystem: each for each in pins}
             self.mutes = {each.id: each for each in mutes}
 
     def save(self) -> str:
@@ -119,9 +146,14 @@ class Orders:
         return self._file.save(
             {
                 "pauses": [dataclasses.asdict(each) for each in self.pauses.values()],
+                "pins": [dataclasses.asdict(each) for each in self.pins.values()],
                 "mutes": [dataclasses.asdict(each) for each in self.mutes.values()],
             }
         )
+
+    def save_again(self, now: float) -> None:
+        """Write it, if that could not be done before: a full disk is made room on."""
+        self._file.save_again(now)
 
     # ------------------------------------------------------------------------------ questions
 
@@ -132,23 +164,26 @@ class Orders:
 
     def why_paused(self, policy: Policy) -> str:
         """Say why a policy may not switch; "" if nobody minds."""
-        pause = self.pause_of(policy)
-        return str(pause) if pause else ""
+        order = self.pins.get(policy.subsystem) or self.pause_of(policy)
+        return str(order) if order else ""
 
     # -------------------------------------------------------------------------------- changes
 
-    def drop_old(self, wall: float) -> tuple[list[Pause], list[Mute]]:
+    def drop_old(self, wall: float) -> tuple[list[Pause], list[Pin], list[Mute]]:
         """Forget, and give, what is over."""
         pauses = [each for each in self.pauses.values() if _end(each) <= wall]
+        pins = [each for each in self.pins.values() if _end(each) <= wall]
         mutes = [each for each in self.mutes.values() if _end(each) <= wall]
-        if pauses or mutes:
+        if pauses or pins or mutes:
             for pause in pauses:
                 del self.pauses[pause.scope]
+            for pin in pins:
+                del self.pins[pin.subsystem]
             for mute in mutes:
                 del self.mutes[mute.id]
             if trouble := self.save():
                 self.tell(trouble)
-        return pauses, mutes
+        return pauses, pins, mutes
 
 
 def pause_json(pause: Pause) -> Json:
@@ -164,14 +199,36 @@ def pause_json(pause: Pause) -> Json:
     }
 
 
-def _end(order: Pause | Mute) -> float:
+def pin_json(pin: Pin) -> Json:
+    """Give a pin as programs see it."""
+    return {
+        "subsystem": pin.subsystem,
+        "edition": pin.edition,
+        "since": rfc3339(pin.since),
+        "until": None if pin.until is None else rfc3339(pin.until),
+        "reason": pin.reason,
+        "uid": pin.by.uid,
+        "login": pin.by.login,
+    }
+
+
+def _end(order: Pause | Pin | Mute) -> float:
     return float("inf") if order.until is None else order.until
 
 
-def _parse(content: Json) -> tuple[list[Pause], list[Mute]]:
-    pauses = [Pause(**{**each, "by": Person(**each["by"])}) for each in content["pauses"]]
-    mutes = [Mute(**{**each, "by": Person(**each["by"])}) for each in content["mutes"]]
-    for until in [*(each.until for each in pauses), *(each.until for each in mutes)]:
-        if not isinstance(until, int | float | None):
-            raise TypeError(f"{until!r} is no time")
-    return pauses, mutes
+def _parse(content: Json) -> tuple[list[Pause], list[Pin], list[Mute]]:
+    pauses = [Pause(**_read(each)) for each in content["pauses"]]
+    # An older daemon had none.
+    pins = [Pin(**_read(each)) for each in content.get("pins", ())]
+    mutes = [Mute(**_read(each)) for each in content["mutes"]]
+    orders: list[Pause | Pin | Mute] = [*pauses, *pins, *mutes]
+    for each in orders:
+        # All that is shown of them at each tick can be: whoever wrote it.
+        rfc3339(each.since)
+        if each.until is not None:
+            rfc3339(each.until)
+    return pauses, pins, mutes
+
+
+def _read(order: Json) -> Json:
+    return {**order, "by": Person(**order["by"])}

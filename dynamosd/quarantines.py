@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Editions that may not be used because they have broken a guardrail: the daemon's own quarantine.
+"""Editions that may not be used for what they have done: the daemon's own quarantine.
 
 The kernel module's is about faults, and lasts until somebody clears it or the edition is unloaded.
 This one ends by itself, later each time (``policy.backoff``). It is kept in a file beside the
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from dynamosd.journal import Journal, rfc3339
 from dynamosd.kept import Json, KeptFile
-from dynamosd.model import Decision
+from dynamosd.model import Breach, Decision
 from dynamosd.orders import Person
+from dynamosd.phrases import why_quarantined
 from dynamosd.policy.backoff import Backoff, Sentence
 
 
@@ -84,6 +85,13 @@ class Quarantines:
             self._save()
         return begun
 
+    def begin(self, subsystem: str, breach: Breach, policy: str, wall: float) -> None:
+        """Put an edition in quarantine for what was found elsewhere than in a decision."""
+        begun = self._of(subsystem).add(breach, policy, wall)
+        self._running[subsystem, begun.edition] = begun
+        self._record("begun", subsystem, begun)
+        self._save()
+
     def clear(
         self, subsystem: str, edition: str, wall: float, by: Person | None = None
     ) -> Sentence | None:
@@ -123,8 +131,8 @@ class Quarantines:
         self.journal.forget("quarantine", name)
         if result == "begun":
             self.tell(
-                f"{name} is in quarantine until {rfc3339(sentence.until)}: policy "
-                f"{sentence.policy}, guardrail {sentence.guardrail}: {sentence.reason}"
+                f"{name} is in quarantine until {rfc3339(sentence.until)}: "
+                + why_quarantined(sentence.policy, sentence.guardrail, sentence.reason)
             )
         else:
             self.tell(f"{name} is no longer in quarantine: {result}")

@@ -152,3 +152,30 @@ def read(path: Path) -> Iterator[Record]:
     with contextlib.closing(Reader(path)) as reader:
         yield from reader.records()
         yield from reader.unfinished()
+
+
+def tail(path: Path, max_bytes: int) -> tuple[list[Record], bool]:
+    """Give the newest records, the oldest of them first, and whether these are all there are.
+
+    No more than ``max_bytes`` are read, however large the journal is; it may be written to, or
+    moved away, meanwhile. Raises `OSError` when a file may not be read.
+    """
+    parts: list[list[Record]] = []
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(each) for each in _open_all(path, None)]
+        for file in reversed(opened):
+            size = os.fstat(file.fileno()).st_size
+            taken = min(size, max_bytes)
+            file.seek(size - taken)
+            lines = file.read(taken).splitlines()
+            max_bytes -= taken
+            # Where it does not begin with the file, it may begin inside a line.
+            lines = lines if taken == size else lines[1:]
+            parts.append([record for line in lines if (record := _parse(line)) is not None])
+            if taken < size:
+                return _flat(parts), False
+    return _flat(parts), True
+
+
+def _flat(parts: list[list[Record]]) -> list[Record]:
+    return [record for part in reversed(parts) for record in part]

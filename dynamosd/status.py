@@ -3,12 +3,14 @@
 
 ``lock`` is held with flock for as long as the daemon lives and holds its pid; the kernel frees
 it however the daemon ends. ``status.json`` is replaced as a whole after each tick, and removed
-when the daemon leaves; one that was left behind by a killed daemon shows by its pid.
+when the daemon leaves; one that was left behind by a killed daemon shows by its pid. At the
+socket ``api.sock`` the daemon is asked (`dynamosd.api`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import json
 import os
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 API_VERSION = "dynamos/v1alpha1"
 RUNTIME_DIR = Path("/run/dynamosd")
+SOCKET = "api.sock"
+"""Where the daemon answers, in that folder."""
+
+MAX_AGE_SECONDS = 15.0
+"""A daemon shows itself each second. It may be late on a busy machine, but not by so much."""
+
+START_HINT = "start it: systemctl start dynamosd, or without the service: dynamosd run"
 
 _LOCK = "lock"
 _STATUS = "status.json"
@@ -94,7 +103,7 @@ def read_running(folder: Path) -> dict[str, Any]:
     """
     status = read(folder)
     if status is None:
-        raise Unreachable("no daemon is running", hint="start it: dynamosd run")
+        raise Unreachable("no daemon is running", hint=START_HINT)
     return status
 
 
@@ -105,7 +114,38 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_buried_soon(pid)
+
+
+def _is_buried_soon(pid: int) -> bool:
+    """Tell whether a process is dead, and its parent has not asked yet what became of it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # The name before the state may hold anything.
+    return stat.rpartition(")")[2].split()[:1] in (["Z"], ["X"])
+
+
+def age(status: Mapping[str, Any], now: float) -> float | None:
+    """Give how old a status is, in seconds; None when it does not say."""
+    time = seconds_of(status.get("updated"))
+    return None if time is None else now - time
+
+
+def seconds_of(time: object) -> float | None:
+    """Give a time that the daemon has written as Unix time; None when it is none."""
+    try:
+        return dt.datetime.fromisoformat(str(time)).timestamp()
+    except ValueError:
+        return None
+
+
+def patience(status: Mapping[str, Any]) -> float:
+    """Give how old a status may get: a switch may hold the daemon's loop."""
+    switches = (each.get("switch") or {} for each in status.get("policies", ()))
+    longest = max((each.get("timeout_seconds") or 0.0 for each in switches), default=0.0)
+    return MAX_AGE_SECONDS + longest
 
 
 def enforcing(status: Mapping[str, Any] | None, subsystem: str) -> list[str]:

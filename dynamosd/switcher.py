@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dynamosd.errors import DynamosError, InvalidInput, Refused
+from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
 from dynamosd.kmod import no_subsystem
 from dynamosd.model import PARTIAL_MODES, Standing, SwitchOptions, SwitchResult
 
@@ -103,7 +103,7 @@ class Switcher:
         """Give what is active after a failure, as far as that can be told."""
         try:
             return self.kmod.read_active(subsystem) or ""
-        except OSError:
+        except Unreachable:
             return ""
 
 

@@ -185,11 +185,13 @@ class FakeModule:
         edition = _get(folder / "partial")
         self._stand(folder, edition, "none", "per-object", "none")
         self._emit("completed", f"subsystem={subsystem} edition={edition} us=5")
+        self._let_drain(folder)
 
     def leave(self, subsystem: str) -> None:
         """Let all threads return."""
         for path in (self.sysfs / subsystem / "functions").glob("*/*/in_flight"):
             _put(path, 0)
+        self._let_drain(self.sysfs / subsystem)
 
     def call(
         self, subsystem: str, function: str, times: int = 1, *, blocked: int = 0, which: str = ""
@@ -331,6 +333,7 @@ class FakeModule:
             _add(folder / "switches", 1)
             text = f"subsystem={folder.name} from={origin} to={edition} mode=concurrent us=3"
             self._emit("switched", f"{text} by={by}")
+            self._let_drain(folder)
 
     def _set(self, folder: Path, name: str, value: str) -> None:
         path = folder / "parameters" / name
@@ -378,6 +381,7 @@ class FakeModule:
         text = f"subsystem={subsystem} from={origin} to={edition} mode={mode} us=3"
         text += f" scope={scope}" if mode == "scoped" else ""
         self._emit("switched", f"{text} by={os.getpid()}")
+        self._let_drain(folder)
 
     def _mode(self, folder: Path, edition: str, options: Mapping[str, str]) -> str:
         """Choose or check the mode."""
@@ -399,9 +403,17 @@ class FakeModule:
         _put(folder / "partial", partial)
         _put(folder / "active", active)
         for path in (folder / "editions").iterdir():
-            left = "draining" if _in_flight(folder, path.name) else "idle"
+            left = "idle" if _get(path / "state") == "idle" else "draining"
             states = {active: "active", partial: "partial"}
             _put(path / "state", states.get(path.name, left))
+
+    def _let_drain(self, folder: Path) -> None:
+        """Let what was left, and has nobody inside, be idle."""
+        for path in sorted((folder / "editions").iterdir()):
+            if _get(path / "state") == "draining" and not _in_flight(folder, path.name):
+                _put(path / "state", "idle")
+                text = f"subsystem={folder.name} edition={path.name} us=2000"
+                self._emit("drained", f'{text} last=0 comm=""')
 
     def _name_threads(self, folder: Path) -> None:
         """Give the events of the threads inside."""

@@ -8,13 +8,15 @@ daemon, and whatever takes time to import is imported by the commands that need 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from dynamosd import __version__
+from dynamosd.commandline import Parser as _Parser
+from dynamosd.commandline import exit_codes
 from dynamosd.console import run_program
-from dynamosd.errors import UsageError
 from dynamosd.kmod import Kmod
 from dynamosd.status import RUNTIME_DIR
 
@@ -25,10 +27,18 @@ if TYPE_CHECKING:
 
 PROGRAM = "dynamosctl"
 
-EXIT_CODES = """\
-exit codes: 0 ok, 1 failed or invalid, 2 usage, 3 valid with warnings, 4 not supported here,
-5 daemon or module not reachable, 6 refused by a safety rule"""
+ASKED = "_ARGCOMPLETE"
+"""A variable of the environment: a shell wants to know what may come next on its line."""
 
+EXIT_CODES = exit_codes()
+
+TROUBLE_HELP = """\
+in trouble:
+  dynamosctl rollback --all   back to the kernel's own code, and stay there
+  dynamosctl status           what is active, and why
+  dynamosctl verify           what is not as it should be
+  dynamosctl undo             what still holds, as commands that take it back
+"""
 
 SWITCH_HELP = """\
 modes, each only where both editions allow it (dynamosctl edition list):
@@ -120,6 +130,47 @@ examples:
   dynamosctl resume
 """
 
+PIN_HELP = """\
+The subsystem is switched to the edition, and stays there against all policies,
+over a reload and a restart of the daemon. An edition that a guardrail or the
+kernel module puts in quarantine is left all the same: its pin is over then. Pin
+it again to change edition, time or reason. Exit code 1: it is pinned, and not
+there yet; the daemon goes on trying.
+
+examples:
+  dynamosctl pin readahead random --for 2h --reason "comparing"
+  dynamosctl unpin readahead
+"""
+
+UNPIN_HELP = """\
+The subsystem stays as it is until a policy decides otherwise, which may be at
+once.
+
+example:
+  dynamosctl unpin readahead
+"""
+
+ROLLBACK_HELP = """\
+Switches to the original edition and pins it there. Where no daemon answers, it
+switches directly, and says that nothing holds it there. A pin to original that
+lasts longer goes on.
+
+examples:
+  dynamosctl rollback readahead
+  dynamosctl rollback --all --for 8h --reason "until morning"
+"""
+
+UNDO_HELP = """\
+Prints the command that takes it back for each thing that holds and that differs
+from an untouched machine: pins, other editions than the original, muted advice,
+quarantines, pauses. Does nothing: read it, then run what you want of it. What an
+enforcing policy has switched it may switch again.
+
+examples:
+  dynamosctl undo
+  dynamosctl undo | sh -x
+"""
+
 ADVICE_HELP = """\
 A policy in mode advise that would switch gives an advice. Its id is the same
 each time that the same rule wants the same switch. To accept it is to switch by
@@ -175,33 +226,68 @@ example:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in the same form as everything else."""
+TOP_HELP = """\
+Where there is no terminal, and with -b, it is plain text, and the first look is
+after a delay: figures are of the time between two looks. -o json gives one
+document a line.
 
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see: {self.prog} --help")
+Neither daemon nor root is needed. What the daemon says is then missing: how
+policies stand, and since when editions are active, unless it was seen.
+Draining are threads in editions that no new call gets.
+
+keys:
+{keys}
+
+examples:
+  dynamosctl top --sort in-flight
+  dynamosctl top -b -n 1 --editions
+  dynamosctl top -d 10 -o json | jq -c '.subsystems[] | [.name, .calls_per_second]'
+"""
+
+
+COMPLETION_HELP = """\
+Then Tab completes commands, options, and the names of subsystems, editions,
+policies and advice that there are now. `make install` puts these scripts where
+the shells look for them.
+
+examples:
+  eval "$(dynamosctl completion bash)"        # in ~/.bashrc
+  eval "$(dynamosctl completion zsh)"         # in ~/.zshrc, after compinit
+  dynamosctl completion fish | source         # in ~/.config/fish/config.fish
+"""
 
 
 def main(argv: Sequence[str] | None = None, kmod: Kmod | None = None) -> int:
     """Run one command; give its exit code. Other files than the module's own are for tests."""
     argv = sys.argv[1:] if argv is None else argv
+    if ASKED in os.environ:
+        from dynamosd.cli import complete  # noqa: PLC0415 - see the top
+
+        complete.answer(make_parser(), kmod or Kmod())
     # Looked up before parsing: a command line that cannot be parsed still says what it wants.
     as_json = "json" in argv or any(word in {"-ojson", "--output=json"} for word in argv)
     return run_program(PROGRAM, lambda: _run(argv, kmod or Kmod()), as_json=as_json)
 
 
 def _run(argv: Sequence[str], kmod: Kmod) -> int:
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     command: Command = args.command
     return command(args, kmod)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog=PROGRAM, description=_first_line(), epilog=EXIT_CODES)
+def make_parser() -> argparse.ArgumentParser:
+    """Give what reads the command line."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description=_first_line(),
+        epilog=f"{TROUBLE_HELP}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_kernel(commands)
     _add_show(commands)
+    _add_top(commands)
     _add_check(commands)
     _add_test(commands)
     _add_replay(commands)
@@ -209,10 +295,13 @@ def _parser() -> _Parser:
     _add_history(commands)
     _add_reload(commands)
     _add_pause(commands)
+    _add_pin(commands)
+    _add_undo(commands)
     _add_advice(commands)
     _add_edition(commands)
     _add_verify(commands)
     _add_doctor(commands)
+    _add_completion(commands)
     return parser
 
 
@@ -249,7 +338,11 @@ def _add_pair(parser: _Parser) -> None:
 
 def _add_runtime_dir(parser: _Parser) -> None:
     parser.add_argument(
-        "--runtime-dir", type=Path, default=RUNTIME_DIR, help="the daemon's (%(default)s)"
+        "--runtime-dir",
+        metavar="DIR",
+        type=Path,
+        default=RUNTIME_DIR,
+        help="the daemon's (%(default)s)",
     )
 
 
@@ -292,6 +385,49 @@ def _add_show(commands: _Commands[_Parser]) -> None:
     parser = _add(commands, "show", "all that is known of one subsystem", show, SHOW_HELP)
     parser.add_argument("subsystem", metavar="SUBSYSTEM")
     _add_journal(parser)
+    _add_runtime_dir(parser)
+
+
+def _add_top(commands: _Commands[_Parser]) -> None:
+    def top(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.top import show_top  # noqa: PLC0415 - see the top
+
+        return show_top(args, kmod)
+
+    from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
+
+    text = "calls a second, in flight, draining, as they are now and go on"
+    keys = "\n".join(f"  {names:<9}{what}" for names, what in arguments.TOP_KEYS)
+    parser = _add(commands, "top", text, top, TOP_HELP.replace("{keys}", keys))
+    parser.add_argument(
+        "-d",
+        "--delay",
+        metavar="TIME",
+        type=arguments.delay,
+        default="2s",
+        help="how long between two looks: 0.5 or 500ms (%(default)s)",
+    )
+    parser.add_argument(
+        "-n",
+        dest="count",
+        metavar="COUNT",
+        type=arguments.count,
+        default=0,
+        help="how many looks; 0: until it is left (%(default)s)",
+    )
+    parser.add_argument(
+        "-b", "--batch", action="store_true", help="plain text, one look below the other"
+    )
+    parser.add_argument(
+        "--sort", choices=arguments.TOP_ORDERS, default="calls", help="by what (%(default)s)"
+    )
+    parser.add_argument("-r", "--reverse", action="store_true", help="sort the other way round")
+    parser.add_argument(
+        "--filter", metavar="TEXT", default="", help="only what has it in a name or a policy"
+    )
+    parser.add_argument(
+        "-e", "--editions", action="store_true", help="a row for each edition of each function"
+    )
     _add_runtime_dir(parser)
 
 
@@ -430,22 +566,24 @@ def _add_reload(commands: _Commands[_Parser]) -> None:
     _add_runtime_dir(parser)
 
 
-def _add_timeout(parser: _Parser) -> None:
+def _add_timeout(parser: _Parser, default: str = "30s") -> None:
     from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
 
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=arguments.duration,
-        default="30s",
+        type=arguments.stretch,
+        default=default,
         help="how long to wait for the daemon's answer (%(default)s)",
     )
 
 
-def _add_for(parser: _Parser, text: str) -> None:
+def _add_for(parser: _Parser, text: str, default: str | None = None) -> None:
     from dynamosd.cli import arguments  # noqa: PLC0415 - see the top
 
-    parser.add_argument("--for", dest="for_", metavar="TIME", type=arguments.stretch, help=text)
+    parser.add_argument(
+        "--for", dest="for_", metavar="TIME", type=arguments.stretch, default=default, help=text
+    )
 
 
 def _add_pause(commands: _Commands[_Parser]) -> None:
@@ -457,11 +595,45 @@ def _add_pause(commands: _Commands[_Parser]) -> None:
     for parser in (pause, resume):
         parser.add_argument("policy", metavar="POLICY", nargs="?", help="a policy's name")
         parser.add_argument("--subsystem", metavar="NAME", help="all policies of a subsystem")
-    _add_for(pause, "for how long, such as 30m; otherwise until resume")
+    _add_for(pause, "for how long, such as 30m (1h)")
     pause.add_argument("--reason", metavar="TEXT", default="", help="shown wherever the pause is")
     for parser in (pause, resume):
         _add_timeout(parser)
         _add_runtime_dir(parser)
+
+
+def _add_pin(commands: _Commands[_Parser]) -> None:
+    from dynamosd.cli import pin  # noqa: PLC0415 - see the top
+
+    text = "hold a subsystem at an edition, whatever policies want"
+    held = _add(commands, "pin", text, pin.pin, PIN_HELP)
+    _add_pair(held)
+    _add_for(held, "for how long, such as 2h; otherwise until unpin")
+    text = "bring a subsystem back to original, and hold it there"
+    back = _add(commands, "rollback", text, pin.rollback, ROLLBACK_HELP)
+    back.add_argument("subsystem", metavar="SUBSYSTEM", nargs="?")
+    back.add_argument("--all", action="store_true", help="all subsystems")
+    _add_for(back, "for how long it is held (%(default)s)", default="1h")
+    text = "leave a subsystem to its policies again"
+    ended = _add(commands, "unpin", text, pin.unpin, UNPIN_HELP)
+    ended.add_argument("subsystem", metavar="SUBSYSTEM")
+    for parser in (held, back):
+        parser.add_argument("--reason", metavar="TEXT", default="", help="shown wherever it is")
+    _add_timeout(back, default="10s")
+    for parser in (held, ended):
+        _add_timeout(parser)
+    for parser in (held, back, ended):
+        _add_runtime_dir(parser)
+
+
+def _add_undo(commands: _Commands[_Parser]) -> None:
+    def undo(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.undo import show_undo  # noqa: PLC0415 - see the top
+
+        return show_undo(args, kmod)
+
+    text = "what still holds, as commands that take it back; does nothing itself"
+    _add_runtime_dir(_add(commands, "undo", text, undo, UNDO_HELP))
 
 
 def _add_advice(commands: _Commands[_Parser]) -> None:
@@ -535,3 +707,14 @@ def _add_doctor(commands: _Commands[_Parser]) -> None:
         return show_doctor(args, kmod)
 
     _add(commands, "doctor", "check what this machine can do", doctor)
+
+
+def _add_completion(commands: _Commands[_Parser]) -> None:
+    def show(args: argparse.Namespace, kmod: Kmod) -> int:
+        from dynamosd.cli.complete import show_script  # noqa: PLC0415 - see the top
+
+        return show_script(args, kmod)
+
+    text = "print what a shell needs to complete command lines"
+    parser = _add(commands, "completion", text, show, COMPLETION_HELP)
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))

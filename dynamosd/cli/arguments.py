@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import re
 import time
 
 from dynamosd.errors import UsageError
@@ -14,6 +15,24 @@ from dynamosd.policy.scopes import FORMS, check_scope
 
 MODES = ("concurrent", "exclusive", "per-object", "scoped")
 OBJECTS = ("migrate", "keep")
+TOP_ORDERS = ("calls", "in-flight", "draining", "name", "edition", "since", "policy")
+TOP_KEYS = (
+    ("c f d", "sort by calls/s, in flight, draining"),
+    ("n a s p", "sort by name, edition, since, policy"),
+    ("r", "reverse; also the key it is sorted by"),
+    ("e", "a row for each edition, or subsystem"),
+    ("/", "filter: Enter keeps it, Escape ends it"),
+    ("space", "pause and go on; it still measures"),
+    ("arrows", "scroll; also j k PgUp PgDn Home End"),
+    ("h ?", "this help"),
+    ("q", "quit; also Ctrl-C"),
+)
+"""What the keys of `top` do."""
+
+MIN_DELAY_SECONDS = 0.1
+MAX_DELAY_SECONDS = 3600.0
+
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{0,6})?")
 _MODE_OF = {"scope": "scoped", "objects": "per-object", "timeout": "exclusive"}
 """Each of these options belongs to one mode."""
 
@@ -36,6 +55,14 @@ def stretch(text: str) -> float:
     seconds = duration(text)
     if seconds <= 0.0:
         raise argparse.ArgumentTypeError(f'"{text}" is no time')
+    return seconds
+
+
+def delay(text: str) -> float:
+    """Give the seconds of a time between two looks; a number alone is one of seconds."""
+    seconds = duration(f"{round(float(text) * 1000)}ms" if _NUMBER.fullmatch(text) else text)
+    if not MIN_DELAY_SECONDS <= seconds <= MAX_DELAY_SECONDS:
+        raise argparse.ArgumentTypeError(f'"{text}" is not between 100ms and 1h')
     return seconds
 
 

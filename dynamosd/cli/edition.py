@@ -8,12 +8,17 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from dynamosd import status
-from dynamosd.cli.output import print_json, print_note, print_table, quarantines_of
+from dynamosd.cli.output import (
+    print_json,
+    print_note,
+    print_table,
+    quarantines_of,
+    tell_if_long,
+)
 from dynamosd.cli.subsystem import details, edition_counts, lease_of
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
 from dynamosd.kmod import ROOT_HINT
 from dynamosd.model import ORIGINAL, EditionState
-from dynamosd.requests import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -107,6 +112,9 @@ def set_parameter(args: argparse.Namespace, kmod: Kmod) -> int:
 
 def quarantine(args: argparse.Namespace, kmod: Kmod) -> int:
     """Keep an edition from being switched to, and show where that leaves its subsystem."""
+    if args.edition == ORIGINAL:
+        hint = f"to keep all calls to it: dynamosctl rollback {args.subsystem}"
+        raise InvalidInput("original cannot be put in quarantine: it is the kernel's", hint=hint)
     before = kmod.read_standing(args.subsystem)
     kmod.quarantine(args.subsystem, args.edition)
     after = kmod.read_standing(args.subsystem)
@@ -143,8 +151,10 @@ def _clear_daemons(args: argparse.Namespace) -> bool:
     found = quarantines_of(status.read(args.runtime_dir), args.subsystem)
     if args.edition not in {each["edition"] for each in found}:
         return False
+    from dynamosd.cli.client import ask  # noqa: PLC0415 - see dynamosd.cli
+
     said = {"command": "clear", "subsystem": args.subsystem, "edition": args.edition}
-    return bool(ask(args.runtime_dir, said, args.timeout, ROOT_HINT)["cleared"])
+    return bool(ask(args.runtime_dir, said, args.timeout)["cleared"])
 
 
 def _print_quarantine(args: argparse.Namespace, why: str | None, active: str | None) -> None:
@@ -159,7 +169,8 @@ def _print_quarantine(args: argparse.Namespace, why: str | None, active: str | N
 
 def show_who(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show the threads that are in a subsystem's functions."""
-    inside, more = kmod.who(args.subsystem)
+    with tell_if_long("waiting for the kernel module, which looks at all stacks"):
+        inside, more = kmod.who(args.subsystem)
     if args.output == "json":
         threads = [dataclasses.asdict(each) for each in inside]
         print_json("ThreadList", subsystem=args.subsystem, threads=threads, more=more)
@@ -217,7 +228,8 @@ def _refuse_busy(subsystem: Subsystem, edition: Edition) -> None:
 def _run(*command: str) -> None:
     """Run one of kmod's tools; turn what it says into an error of ours."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        with tell_if_long(f"waiting for {' '.join(command)}"):
+            done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as error:
         message = f"there is no {command[0]} here"
         raise NotSupported(message, hint="apt install kmod") from error

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
-from dynamosd.cli.output import print_json, print_note
+from dynamosd.cli.output import print_json, print_note, warn_if_silent
 from dynamosd.cli.subsystem import print_policy
 from dynamosd.errors import InvalidInput
 from dynamosd.policy.condition import compile_condition
@@ -28,6 +28,7 @@ def explain_policies(args: argparse.Namespace, kmod: Kmod) -> int:
     """Explain what the daemon's policies do now, from its status."""
     del kmod
     daemon = status.read_running(args.runtime_dir)
+    warn_if_silent(daemon)
     policies = _chosen(daemon["policies"], args.policy)
     if args.output == "json":
         shown = [_json(policy, daemon) for policy in policies]
@@ -48,7 +49,7 @@ def _chosen(policies: list[dict[str, Any]], name: str | None) -> list[dict[str, 
     found = [policy for policy in policies if name in {policy["name"], policy["subsystem"]}]
     if not found:
         names = [policy[key] for policy in policies for key in ("name", "subsystem")]
-        hint = did_you_mean(name, names) or f"there are {', '.join(sorted(set(names)))}"
+        hint = did_you_mean(name, names) or f"there is: {', '.join(sorted(set(names)))}"
         raise InvalidInput(f'there is no policy or subsystem "{name}"', hint=hint)
     return found
 

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from dynamosd.cli.output import WIDTH, colour
+from dynamosd.cli.output import colour, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,18 +22,14 @@ class Row(NamedTuple):
 
 
 def print_findings(rows: Sequence[Row]) -> None:
-    """Print findings, inside the usual width."""
+    """Print findings."""
     first = max((len(row.verdict) for row in rows), default=0)
     second = max((len(row.name) for row in rows), default=0)
     indent = " " * (first + 2)
     for row in rows:
         start = f"{row.verdict.ljust(first)}  {row.name.ljust(second)}  "
-        text = textwrap.fill(start + row.seen, WIDTH, subsequent_indent=indent)
+        text = "\n".join(wrap(start + row.seen, indent))
         verdict = text[:first]
         print(f"{colour(verdict, row.hue)}{text[first:]}")
         if row.remedy:
-            print(
-                textwrap.fill(
-                    f"-> {row.remedy}", WIDTH, initial_indent=indent, subsequent_indent=indent
-                )
-            )
+            print("\n".join(wrap(f"-> {row.remedy}", indent, indent)))

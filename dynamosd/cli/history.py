@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import textwrap
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import journal, status
-from dynamosd.cli.output import WIDTH, colour, warn
+from dynamosd.cli.output import colour, warn, wrap
 from dynamosd.cli.words import plain, say
 from dynamosd.errors import InvalidInput, Unreachable, UsageError
 from dynamosd.kmod import ROOT_HINT
@@ -45,6 +44,7 @@ _COLOURS = {
     "reload_failed": "red",
     "module_gone": "red",
     "probe_lost": "yellow",
+    "budget": "yellow",
 }
 
 
@@ -104,8 +104,11 @@ class Filter:
     def _of_policy(self, record: Record) -> bool:
         if self.policy is None or record.get("policy") == self.policy:
             return True
-        pauses = record.get("kind") in {"pause", "resume"} and record.get("policy") == ""
-        return pauses and record["subsystem"] == self.homes.get(self.policy)
+        home, kind = self.homes.get(self.policy), record.get("kind")
+        if kind in {"pin", "unpin"}:
+            return record.get("subsystem") == home
+        of_all = kind in {"pause", "resume", "request"} and record.get("policy") == ""
+        return of_all and record.get("subsystem") == home
 
 
 # -------------------------------------------------------------------------------------- showing
@@ -136,7 +139,8 @@ class _Rows:
         """Print one record, in as many lines as it takes."""
         kind = plain(str(record.get("kind")))
         start = self._start(_when(record), kind, _subsystem(record))
-        lines = textwrap.wrap(start + say(record), WIDTH, subsequent_indent=_INDENT)
+        # A record is one line for whoever searches in them.
+        lines = wrap(start + say(record), _INDENT, piped=sys.maxsize)
         name = "red" if record.get("result") in {"refused", "failed"} else _COLOURS.get(kind)
         if name:
             lines[0] = lines[0].replace(f"  {kind}", f"  {colour(kind, name)}", 1)

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
-from dynamosd.cli.output import print_json, warn
-from dynamosd.errors import DynamosError, Unreachable
+from dynamosd.cli.output import print_json, tell_if_long, warn
+from dynamosd.errors import Unreachable
 from dynamosd.kmod import ROOT_HINT
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def reload_policies(args: argparse.Namespace, kmod: Kmod) -> int:
         raise Unreachable("the daemon is not ours to tell", hint=ROOT_HINT) from None
     except ProcessLookupError:
         raise Unreachable("the daemon has just gone") from None
-    after = _wait(args.runtime_dir, before, args.timeout)
+    with tell_if_long(f"waiting for the daemon to read its policies, {args.timeout:g} s at most"):
+        after = _wait(args.runtime_dir, before, args.timeout)
     good = bool(after["last_reload_successful"])
     names = [policy["name"] for policy in after["policies"]]
     if args.output == "json":
@@ -58,7 +59,7 @@ def _wait(runtime_dir: Path, before: dict[str, Any], timeout: float) -> dict[str
         if now["reloads"] > before["reloads"]:
             return now
         time.sleep(_PAUSE_SECONDS)
-    raise DynamosError(
-        f"the daemon has not read its policies within {timeout:g} s",
-        hint="it may be switching, or waiting for the module: dynamosctl status",
+    raise Unreachable(
+        f"the daemon has not read its policies within {timeout:g} s; it will when it goes on",
+        hint="it may be switching, stopped, or waiting for the module: dynamosctl verify",
     )

@@ -6,10 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
-from dynamosd.cli.output import print_json, print_note, print_table, text_of, warn
+from dynamosd.cli.output import print_json, print_note, print_table, text_of, warn, warn_if_silent
 from dynamosd.errors import UsageError
-from dynamosd.kmod import ROOT_HINT
-from dynamosd.requests import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -21,8 +19,15 @@ SHOWN = frozenset({"open", "accepted"})
 """The states of advice that one wants to see."""
 
 
-def _ask(args: argparse.Namespace, command: str, **said: object) -> dict[str, Any]:
-    answer = ask(args.runtime_dir, {"command": command, **said}, args.timeout, ROOT_HINT)
+def ask_daemon(args: argparse.Namespace, command: str, **said: object) -> dict[str, Any]:
+    """Ask it for something, and give its answer; a warning in that is shown.
+
+    Raises:
+        DynamosError: it refused, or cannot be reached.
+    """
+    from dynamosd.cli.client import ask  # noqa: PLC0415 - see dynamosd.cli
+
+    answer = ask(args.runtime_dir, {"command": command, **said}, args.timeout)
     if answer.get("warning"):
         warn(answer["warning"])
     return answer
@@ -38,16 +43,15 @@ def _scope(args: argparse.Namespace) -> dict[str, str]:
 
 
 def pause(args: argparse.Namespace, kmod: Kmod) -> int:
-    """Have policies make no switch, for a time or until ``resume``."""
+    """Have policies make no switch for a time."""
     del kmod
     said = {**_scope(args), "for": args.for_, "reason": args.reason}
-    answer = _ask(args, "pause", **said)
+    answer = ask_daemon(args, "pause", **said)
     if args.output == "json":
         keys = ("about", "until", "policies")
         print_json("Pause", **{key: answer[key] for key in keys})
         return 0
-    until = f"until {answer['until']}" if answer["until"] else "until dynamosctl resume"
-    print(f"paused {answer['about']} {until}")
+    print(f"paused {answer['about']} until {answer['until']}")
     _print_policies(answer["policies"])
     return 0
 
@@ -62,7 +66,7 @@ def _print_policies(names: list[str]) -> None:
 def resume(args: argparse.Namespace, kmod: Kmod) -> int:
     """End a pause, or all of them."""
     del kmod
-    answer = _ask(args, "resume", **_scope(args))
+    answer = ask_daemon(args, "resume", **_scope(args))
     if args.output == "json":
         print_json("Resume", ended=answer["ended"], still=answer["still"])
         return 0
@@ -82,6 +86,7 @@ def show_advice(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show what the policies in mode advise would do."""
     del kmod
     daemon = status.read_running(args.runtime_dir)
+    warn_if_silent(daemon)
     found = [each for each in daemon.get("advice", ()) if args.all or each["state"] in SHOWN]
     if args.output == "json":
         print_json("AdviceList", updated=daemon["updated"], advice=found)
@@ -118,7 +123,7 @@ def print_advice(advice: Mapping[str, Any]) -> None:
 def accept(args: argparse.Namespace, kmod: Kmod) -> int:
     """Have the daemon make the switch of an advice."""
     del kmod
-    answer = _ask(args, "accept", id=args.id)
+    answer = ask_daemon(args, "accept", id=args.id)
     advice = answer["advice"]
     if args.output == "json":
         keys = ("mode", "partial", "duration_seconds")
@@ -133,14 +138,14 @@ def accept(args: argparse.Namespace, kmod: Kmod) -> int:
 def mute(args: argparse.Namespace, kmod: Kmod) -> int:
     """Have an advice not be shown and told any more."""
     del kmod
-    answer = _ask(args, "mute", id=args.id, **{"for": args.for_})
+    answer = ask_daemon(args, "mute", id=args.id, **{"for": args.for_})
     return _show_mute(args, answer, "muted")
 
 
 def unmute(args: argparse.Namespace, kmod: Kmod) -> int:
     """End that."""
     del kmod
-    return _show_mute(args, _ask(args, "unmute", id=args.id), "no longer muted")
+    return _show_mute(args, ask_daemon(args, "unmute", id=args.id), "no longer muted")
 
 
 def _show_mute(args: argparse.Namespace, answer: Mapping[str, Any], what: str) -> int:

@@ -8,21 +8,30 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynamosd import status
+from dynamosd.api.documents import subsystem_json
 from dynamosd.cli.history import journal_of
-from dynamosd.cli.output import colour, policies_of, print_json, print_note, print_table
+from dynamosd.cli.output import (
+    colour,
+    policies_of,
+    print_json,
+    print_note,
+    print_table,
+    tell_if_long,
+    warn_if_silent,
+)
 from dynamosd.cli.request import SHOWN, print_advice
 from dynamosd.cli.subsystem import (
     FUNCTION_HEAD,
     details,
     edition_counts,
     function_rows,
-    list_json,
     notes,
+    pin_notes,
     print_policy,
     quarantine_notes,
     status_json,
 )
-from dynamosd.cli.words import because, trigger_of
+from dynamosd.cli.words import because, plain, trigger_of
 from dynamosd.kmod import no_subsystem
 from dynamosd.records import read
 
@@ -40,10 +49,13 @@ def show_subsystem(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show a subsystem: what the module says, what the daemon says, and what the journal says."""
     subsystem = find(kmod, args.subsystem)
     daemon = status.read(args.runtime_dir)
-    since = find_since(args.journal or journal_of(daemon), subsystem)
+    warn_if_silent(daemon)
+    journal = args.journal or journal_of(daemon)
+    with tell_if_long(f"reading {journal}"):
+        since = find_since(journal, subsystem)
     advice = _advice(daemon, subsystem.name)
     if args.output == "json":
-        about = {**status_json(subsystem, daemon), **list_json(subsystem)}
+        about = {**status_json(subsystem, daemon), **subsystem_json(subsystem)}
         print_json(
             "Subsystem",
             **about,
@@ -56,7 +68,9 @@ def show_subsystem(args: argparse.Namespace, kmod: Kmod) -> int:
     _print_kernel(subsystem, since)
     if daemon is None:
         print()
-        print_note("no daemon is running: policies, pauses and advice are not known", indent="")
+        print_note(
+            "no daemon is running: policies, pins, pauses and advice are not known", indent=""
+        )
         return 0
     _print_daemon(daemon, subsystem.name)
     for each in advice:
@@ -107,7 +121,8 @@ def find_since(path: Path, subsystem: Subsystem) -> Since:
     except OSError as error:
         return Since(unknown=f"{path} cannot be read: {error.strerror}")
     if last is None:
-        return Since(unknown=f"{path} has no switch of it since the machine was started")
+        none = f"no switch to {subsystem.active} since the machine was started"
+        return Since(unknown=f"{path} has {none}")
     if last["to"] != subsystem.active:
         seen = f"the last switch in the journal is to {last['to']}, at {last['time']}"
         return Since(unknown=f"{seen}; somebody has switched while no daemon looked")
@@ -138,7 +153,7 @@ def _last_switch(path: Path, subsystem: str) -> Record | None:
 def _print_kernel(subsystem: Subsystem, since: Since) -> None:
     head = f"{subsystem.name}: {subsystem.active} is active ({subsystem.mode})"
     print(colour(head, "bold"))
-    print_note(str(since))
+    print_note(plain(str(since)))
     print_note(f"switches: {subsystem.switches}")
     for note in notes(subsystem):
         print_note(note)
@@ -160,7 +175,7 @@ def _print_kernel(subsystem: Subsystem, since: Since) -> None:
 
 
 def _print_daemon(daemon: Mapping[str, Any], subsystem: str) -> None:
-    for note in quarantine_notes(daemon, subsystem):
+    for note in [*pin_notes(daemon, subsystem), *quarantine_notes(daemon, subsystem)]:
         print_note(note)
     policies = policies_of(daemon, subsystem)
     print()

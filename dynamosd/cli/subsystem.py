@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dynamosd.cli.output import colour, policies_of, print_note, quarantines_of
+from dynamosd.cli.output import colour, pin_of, policies_of, print_note, quarantines_of
 from dynamosd.model import Counts
+from dynamosd.phrases import pinned, why_quarantined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dynamosd.model import Edition, Function, Subsystem
+    from dynamosd.model import Edition, Subsystem
 
 
 def edition_counts(subsystem: Subsystem, edition: Edition) -> Counts:
@@ -72,11 +73,24 @@ def safety_notes(subsystem: Subsystem) -> list[str]:
     return [f"{name}: {text}" for name, text in found if text]
 
 
+def pin_notes(daemon: Mapping[str, Any] | None, subsystem: str) -> list[str]:
+    """Say where a person holds a subsystem, and what is in the way."""
+    pin = pin_of(daemon, subsystem)
+    if pin is None:
+        return []
+    return [describe_pin(pin), *([f"it is not there: {pin['trouble']}"] if pin["trouble"] else [])]
+
+
+def describe_pin(pin: Mapping[str, Any]) -> str:
+    """Say which edition is pinned, by whom, until when and why."""
+    return f"{pin['edition']} {pinned(pin['uid'], pin['login'], pin['until'], pin['reason'])}"
+
+
 def quarantine_notes(daemon: Mapping[str, Any] | None, subsystem: str) -> list[str]:
     """Say which editions the daemon itself keeps in quarantine, and why."""
     found = []
     for each in quarantines_of(daemon, subsystem):
-        why = f"guardrail {each['guardrail']} of policy {each['policy']}: {each['reason']}"
+        why = why_quarantined(each["policy"], each["guardrail"], each["reason"])
         found.append(f"{each['edition']}: in quarantine until {each['until']} ({why})")
     return found
 
@@ -103,6 +117,7 @@ def status_json(subsystem: Subsystem, daemon: Mapping[str, Any] | None) -> dict[
         "in_flight": subsystem.in_flight,
         "last_switch": (daemon or {}).get("last_switches", {}).get(subsystem.name),
         "policies": policies_of(daemon, subsystem.name),
+        "pin": pin_of(daemon, subsystem.name),
         "quarantines": quarantines_of(daemon, subsystem.name),
     }
 
@@ -131,43 +146,6 @@ def function_rows(subsystem: Subsystem) -> list[tuple[str, ...]]:
         for function in subsystem.functions.values()
         for edition, counts in function.counts.items()
     ]
-
-
-def list_json(subsystem: Subsystem) -> dict[str, object]:
-    """Give a subsystem's editions and functions."""
-    return {
-        "name": subsystem.name,
-        "active": subsystem.active,
-        "partial": subsystem.partial,
-        "scope": subsystem.scope,
-        "lease": subsystem.lease,
-        "lease_holder": subsystem.lease_holder,
-        "editions": [
-            {
-                "name": edition.name,
-                "index": edition.index,
-                "state": str(edition.state),
-                "module": edition.module,
-                "quarantine": edition.quarantine,
-                "died": edition.died,
-                "modes": list(edition.modes),
-                "parameters": dict(edition.parameters),
-            }
-            for edition in subsystem.editions.values()
-        ],
-        "functions": [_function_json(each) for each in subsystem.functions.values()],
-    }
-
-
-def _function_json(function: Function) -> dict[str, object]:
-    return {
-        "name": function.name,
-        "backend": function.backend,
-        "editions": [
-            {"name": name, "calls": counts.calls, "in_flight": counts.in_flight}
-            for name, counts in function.counts.items()
-        ],
-    }
 
 
 def print_policy(policy: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dynamosd import verify
 from dynamosd.cli.findings import Row, print_findings
-from dynamosd.cli.output import print_json
+from dynamosd.cli.output import print_json, tell_if_long
 from dynamosd.doctor import Machine
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import LOAD_HINT, no_subsystem
@@ -33,7 +33,8 @@ _COLOURS = {Verdict.OK: "green", Verdict.DIFFERS: "red", Verdict.UNKNOWN: "yello
 
 def show_verification(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show what agrees and what differs."""
-    findings = _settled(Machine(kmod, _ROOT), args.runtime_dir, args.subsystem)
+    with tell_if_long(f"still looking: what differs is told when it lasts {_SETTLE_SECONDS:g} s"):
+        findings = _settled(Machine(kmod, _ROOT), args.runtime_dir, args.subsystem)
     code = verify.exit_code(findings)
     if args.output == "json":
         print_json("Verification", exit_code=code, findings=[_json(each) for each in findings])

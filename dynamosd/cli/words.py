@@ -22,18 +22,20 @@ _BY = {
     "exit": "when the daemon left",
     "tripwire": "by the tripwire",
     "lease": "for the lost lease",
+    "pin": "for the pin",
 }
 
 
 def say(record: Record) -> str:
     """Give one line of plain text; whatever the record holds, a terminal does not stumble."""
     try:
-        text = _KINDS.get(str(record.get("kind")), _other)(record)
+        text = KINDS.get(str(record.get("kind")), _other)(record)
     except (KeyError, TypeError, ValueError, AttributeError):
         # Of another version, or not the daemon's: what it holds is still told.
         text = _other(record)
     if record.get("repeated"):
-        text += f" ({record['repeated']} more times since {_moment(record.get('since'))})"
+        times = "once more" if record["repeated"] == 1 else f"{record['repeated']} more times"
+        text += f" ({times} since {_moment(record.get('since'))})"
     return plain(text)
 
 
@@ -110,6 +112,14 @@ def _lease(record: Record) -> str:
     return _other(record)
 
 
+def _request(record: Record) -> str:
+    about = ("policy", "subsystem", "edition", "id")
+    names = [str(record[key]) for key in about if record.get(key)]
+    what = " ".join([str(record.get("command") or "something"), *names])
+    who = f", asked by {_person(record)}, pid {record['pid']}" if "uid" in record else ""
+    return f"{what}{who}: {record['result']}{because(record.get('error'))}"
+
+
 def _advice(record: Record) -> str:
     said = f"advice {record['id']} of policy {record['policy']}, {_arrow(record)}"
     said += f": {record['result']}"
@@ -136,6 +146,16 @@ def _resume(record: Record) -> str:
     return f"{about} no longer paused: {why}"
 
 
+def _pin(record: Record) -> str:
+    until = _moment(record["until"]) if record["until"] else None
+    who = phrases.pinned(record["uid"], record.get("login"), until, record["reason"])
+    return f"{record['edition']} {who}"
+
+
+def _unpin(record: Record) -> str:
+    return f"{record['edition']} no longer pinned: {record['reason']}"
+
+
 def _guardrail(record: Record) -> str:
     part = f" ({record['scope']})" if record.get("scope") else ""
     said = f"guardrail {record['guardrail']} of policy {record['policy']}"
@@ -146,6 +166,8 @@ def _quarantine(record: Record) -> str:
     edition = record["edition"]
     if record["result"] == "begun":
         said = f"{edition} is in quarantine{_until(record)} (no. {record['count']})"
+        if not record["guardrail"]:
+            return f"{said}: {record['reason']}"
         return f"{said}: guardrail {record['guardrail']} of policy {record['policy']}"
     over = record.get("uid") is None
     why = "its time is over" if over else f"ended by {_person(record)}"
@@ -178,13 +200,16 @@ def _other(record: Record) -> str:
     return " ".join(f"{key}={record[key]}" for key in record if key in more)
 
 
-_KINDS: dict[str, Words] = {
+KINDS: dict[str, Words] = {
     "start": _start,
     "stop": _stop,
     "reload": _reload,
     "reload_failed": lambda each: f"not reloaded, the last good policies stay: {each['reason']}",
+    "request": _request,
     "pause": _pause,
     "resume": _resume,
+    "pin": _pin,
+    "unpin": _unpin,
     "advice": _advice,
     "mute": _mute,
     "unmute": _mute,
@@ -200,4 +225,5 @@ _KINDS: dict[str, Words] = {
     "module_back": lambda each: f"the kernel module is back, version {each['version']}",
     "probe_lost": lambda each: f"probes lost{because(each['reason'])}",
     "probe_attached": lambda _: "probes attached again",
+    "budget": lambda each: phrases.budget(each["step"], each["share"], each["limit"]),
 }

@@ -25,7 +25,8 @@ _MAX_DOUBLINGS = 30
 class Sentence:
     """An edition's last quarantine: until when (Unix time), and the how manyth of them it is.
 
-    ``cleared``: somebody has ended it before its time; it counts all the same.
+    ``cleared``: somebody has ended it before its time; it counts all the same. ``guardrail`` is ""
+    if it was none that brought it there, but the machine's going down.
     """
 
     edition: str
@@ -53,9 +54,8 @@ def why_breached(breach: Breach) -> str:
 
 
 def _why(edition: str, seconds: float, guardrail: str) -> str:
-    return (
-        f"edition {edition} is in quarantine for {format_duration(seconds)} (guardrail {guardrail})"
-    )
+    why = f"guardrail {guardrail}" if guardrail else "the machine went down"
+    return f"edition {edition} is in quarantine for {format_duration(seconds)} ({why})"
 
 
 @dataclass(slots=True)

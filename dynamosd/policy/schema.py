@@ -8,7 +8,6 @@ policies/schema.json``.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from dynamosd.model import ORIGINAL
+from dynamosd.percent import PERCENT_PATTERN, parse_percent
 from dynamosd.policy.backoff import MAX_SECONDS as MAX_QUARANTINE_SECONDS
 from dynamosd.policy.definition import (
     DEFAULT_GRACE_SECONDS,
@@ -127,23 +127,18 @@ def _period(value: object) -> float:
     return _within(value, "a period", 0.001, MAX_SECONDS)
 
 
-PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3})?%$"
-
-
 def _share(value: object) -> float:
-    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value):
-        share = float(value.removesuffix("%")) / 100.0
-        if share <= 1.0:
-            return share
+    share = parse_percent(value)
+    if share is not None and share <= 1.0:
+        return share
     raise ValueError("a share is written in per cent, such as 5%, and is 100% at most")
 
 
 def _confidence(value: object) -> float:
     says = f"a confidence is between {MIN_CONFIDENCE:.0%} and {100.0 * MAX_CONFIDENCE:g}%"
-    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value):
-        share = round(float(value.removesuffix("%")) / 100.0, 6)
-        if MIN_CONFIDENCE <= share <= MAX_CONFIDENCE:
-            return share
+    share = parse_percent(value)
+    if share is not None and MIN_CONFIDENCE <= (rounded := round(share, 6)) <= MAX_CONFIDENCE:
+        return rounded
     raise ValueError(says)
 
 

@@ -20,6 +20,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dynamosd.errors import Exhausted, is_shortage
 from dynamosd.model import Sample
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Sampler:
 
         Raises:
             Unreachable: the module is not loaded any more.
+            Exhausted: the module or the probe may be there; we have no means to look.
         """
         before = self._read_probe(self._last or self.kmod.read())
         kernel, time = self.kmod.read(), self.now()
@@ -159,7 +161,10 @@ class Sampler:
         try:
             self.probe.watch(kernel, self.timed)
             return self.probe.read(kernel)
-        except Exception as error:  # noqa: BLE001 - it is all that BCC raises, and no reason to stop
+        except Exception as error:
+            # It is all that BCC raises, and no reason to stop.
+            if is_shortage(error):
+                raise Exhausted(f"the probes cannot be read: {error}") from error
             self.detach(str(error) or type(error).__name__)
             return None
 
@@ -170,7 +175,8 @@ class Sampler:
         try:
             return self.probe.cost(), self.probe.dropped()
         except Exception as error:  # noqa: BLE001 - as above
-            self.detach(str(error) or type(error).__name__)
+            if not is_shortage(error):
+                self.detach(str(error) or type(error).__name__)
             return None
 
     def detach(self, reason: str) -> None:

@@ -39,8 +39,8 @@ def exit_code(findings: Sequence[Finding]) -> int:
 def _compare_subsystem(view: View, name: str) -> Iterator[Finding]:
     there = view.kernel.subsystems.get(name) if view.kernel else None
     if there is None:
-        who = ", ".join(each["name"] for each in view.policies(name))
-        seen = f"is not loaded; policy {who} is about it"
+        who = ", ".join(f"policy {each['name']}" for each in view.policies(name))
+        seen = f"is not loaded; {who or 'a pin'} is about it"
         yield Finding(
             name, "loaded", Verdict.DIFFERS, seen, f"load it: dynamosctl edition load {name}"
         )

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 from dynamosd.kmod import ENABLE_HINT, SWITCHED_OFF, quarantined
 from dynamosd.model import HELD, LOST, ORIGINAL, Edition, Subsystem
+from dynamosd.phrases import pinned
 from dynamosd.policy.durations import format_duration
+from dynamosd.status import START_HINT
 from dynamosd.verify.gates import gates
 from dynamosd.verify.view import Finding, Status, Verdict, View
 
@@ -16,12 +18,15 @@ _NESTED = 8
 
 
 def _edition(view: View, subsystem: Subsystem) -> Iterator[Finding]:
-    """Compare what calls get with what the policy that enforces wants them to get."""
+    """Compare what calls get with what a pin, or the policy that enforces, wants them to get."""
     name, standing = subsystem.name, _standing(subsystem)
     policies = view.enforcing(name)
     if view.daemon is None:
         seen = f"{standing}; what is wanted is not known"
-        yield Finding(name, "edition", Verdict.UNKNOWN, seen, "start the daemon: dynamosd run")
+        yield Finding(name, "edition", Verdict.UNKNOWN, seen, START_HINT)
+        return
+    if pin := view.pin(name):
+        yield _pinned(subsystem, pin)
         return
     if not policies:
         yield Finding(name, "edition", Verdict.OK, f"{standing}; no policy enforces it")
@@ -41,6 +46,18 @@ def _edition(view: View, subsystem: Subsystem) -> Iterator[Finding]:
         why, remedy = _why_not(view, subsystem, policy)
         seen = f"{standing}; policy {policy['name']} wants {target}"
         yield Finding(name, "edition", Verdict.DIFFERS, f"{seen}: {why}" if why else seen, remedy)
+
+
+def _pinned(subsystem: Subsystem, pin: Status) -> Finding:
+    """Compare what calls get with where a person holds the subsystem, whatever policies want."""
+    name, standing = subsystem.name, _standing(subsystem)
+    who = pinned(pin["uid"], pin["login"], pin["until"], pin["reason"])
+    if _has(subsystem, pin["edition"]):
+        return Finding(name, "edition", Verdict.OK, f"{standing}, {who}")
+    why = pin["trouble"] or "the daemon has not seen it yet"
+    remedy = f"if that is no longer meant: dynamosctl unpin {name}"
+    seen = f"{standing}; {pin['edition']} is {who}: {why}"
+    return Finding(name, "edition", Verdict.DIFFERS, seen, remedy)
 
 
 def _standing(subsystem: Subsystem) -> str:

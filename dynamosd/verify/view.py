@@ -59,14 +59,20 @@ class View:
 
     @property
     def subsystems(self) -> list[str]:
-        """The subsystems that are there, and those that policies are about."""
-        wanted = {policy["subsystem"] for policy in self.policies()}
+        """The subsystems that are there, and those that policies and pins are about."""
+        pins = (self.daemon or {}).get("pins", ())
+        wanted = {each["subsystem"] for each in (*self.policies(), *pins)}
         return sorted(wanted | (self.kernel.subsystems.keys() if self.kernel else set()))
 
     def policies(self, subsystem: str | None = None) -> list[Status]:
         """Give the policies about a subsystem, or all."""
         found = (self.daemon or {}).get("policies", ())
         return [each for each in found if subsystem in {None, each["subsystem"]}]
+
+    def pin(self, subsystem: str) -> Status | None:
+        """Give the pin of a subsystem, if there is one."""
+        found = (self.daemon or {}).get("pins", ())
+        return next((each for each in found if each["subsystem"] == subsystem), None)
 
     def enforcing(self, subsystem: str | None = None) -> list[Status]:
         """Give those that enforce; about one subsystem that is one at most."""

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterator
 
+from dynamosd import status
 from dynamosd.kmod import ENABLE_HINT, LOAD_HINT, SWITCHED_OFF
 from dynamosd.model import ORIGINAL
 from dynamosd.policy.durations import format_duration
-from dynamosd.verify.view import Finding, Status, Verdict, View
-
-MAX_AGE_SECONDS = 15.0
-"""A daemon shows itself each second. It may be late on a busy machine, but not by so much."""
+from dynamosd.verify.view import Finding, Verdict, View
 
 MAX_AHEAD_SECONDS = 5.0
 
@@ -51,21 +48,21 @@ def _daemon(view: View) -> Iterator[Finding]:
     daemon = view.daemon
     if daemon is None:
         seen = "none is running: what is wanted is not known"
-        yield Finding("", "daemon", Verdict.UNKNOWN, seen, "start it: dynamosd run")
+        yield Finding("", "daemon", Verdict.UNKNOWN, seen, status.START_HINT)
         return
     pid = daemon["pid"]
     if view.process in {"T", "t"}:
         seen = f"pid {pid} is stopped: it evaluates nothing and renews no lease"
         yield Finding("", "daemon", Verdict.DIFFERS, seen, f"let it go on: kill -CONT {pid}")
         return
-    age = _age(view, daemon)
+    age = status.age(daemon, view.now)
     if age is None:
         yield Finding("", "daemon", Verdict.UNKNOWN, f"pid {pid} does not say since when")
     elif age < -MAX_AHEAD_SECONDS:
         seen = f"the status of pid {pid} is of the future: the clock was set back"
         remedy = "it is right again as soon as the daemon is well: look once more"
         yield Finding("", "daemon", Verdict.UNKNOWN, seen, remedy)
-    elif age > MAX_AGE_SECONDS + _longest_switch(view):
+    elif age > status.patience(daemon):
         seen = (
             f"the status of pid {pid} is {format_duration(round(age))} old: it hangs, or attaches"
         )
@@ -75,19 +72,6 @@ def _daemon(view: View) -> Iterator[Finding]:
     else:
         seen = f"pid {pid} is well, its status {format_duration(max(0.0, round(age, 1)))} old"
         yield Finding("", "daemon", Verdict.OK, seen)
-
-
-def _age(view: View, daemon: Status) -> float | None:
-    try:
-        return view.now - dt.datetime.fromisoformat(daemon["updated"]).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _longest_switch(view: View) -> float:
-    """Give for how long a switch may hold the daemon's loop."""
-    switches = (each.get("switch") or {} for each in view.policies())
-    return max((each.get("timeout_seconds") or 0.0 for each in switches), default=0.0)
 
 
 def _files(view: View) -> Iterator[Finding]:
@@ -102,7 +86,12 @@ def _files(view: View) -> Iterator[Finding]:
     else:
         names = ", ".join(each["name"] for each in view.policies()) or "none"
         yield Finding("", "policies", Verdict.OK, f"in force as they were read last: {names}")
-    if not daemon.get("probes_attached", True):
+    step = (daemon.get("probe_budget") or {}).get("step", "full")
+    if step != "full":
+        seen = f"{step}: they took more CPU than probes.budget lets them"
+        remedy = "signals that need what is left off have no data: dynamosctl history --kind budget"
+        yield Finding("", "probes", Verdict.DIFFERS, seen, remedy)
+    elif not daemon.get("probes_attached", True):
         seen = "lost: signals that need them have no data"
         remedy = "it tries again each minute; why: dynamosctl history --kind probe_lost"
         yield Finding("", "probes", Verdict.DIFFERS, seen, remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.kernel import checkers, control, guest, target
 from tests.kernel.guest import CORE, SELFTEST, SELFTEST_MODULES
+from tests.kernel.shares import cost, shared_out
 
 MIB = 1 << 20
 SLOWEST = 1200.0
@@ -23,12 +25,30 @@ def pytest_sessionstart() -> None:
         pytest.exit("tests/kernel runs inside the virtual machine: make test-kernel", 4)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test so much time that no machine, and no kernel, is too slow for it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what another kernel runs; give the rest so much time that no machine is too slow."""
+    leave_to_others(config, items)
     for item in items:
         marker = item.get_closest_marker("timeout")
         seconds = marker.args[0] if marker else SLOWEST
         item.add_marker(pytest.mark.timeout(seconds * guest.SLOWNESS), append=False)
+
+
+def leave_to_others(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take away the tests that one kernel is enough for and that are another one's."""
+    here = os.environ["DYNAMOS_KERNEL"]
+    kernels = os.environ.get("DYNAMOS_TOGETHER", here).split()
+    group_of = {
+        item: item.nodeid if mark.kwargs.get("each") == "test" else item.nodeid.partition("::")[0]
+        for item in items
+        if (mark := item.get_closest_marker("one_kernel"))
+    }
+    counts = Counter(group_of.values())
+    kernel_of = shared_out({each: cost(each, count) for each, count in counts.items()}, kernels)
+    left = [item for item, group in group_of.items() if kernel_of[group] != here]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +19,18 @@ import pytest
 from dynamosd import journal
 from tests.kernel import control, guest
 from tests.kernel.guest import wait_until
-from tests.kernel.test_daemon import INVALID, OK, REFUSED, UNREACHABLE, Daemon, Reader, ctl
+from tests.kernel.test_daemon import (
+    INVALID,
+    NOBODY,
+    OK,
+    REFUSED,
+    UNREACHABLE,
+    Daemon,
+    Reader,
+    ctl,
+)
+
+pytestmark = pytest.mark.one_kernel
 
 # The module's own counters say all that this one asks for.
 POLICY = """\
@@ -66,6 +84,11 @@ class Advising(Daemon):
         wait_until(is_open, f"advice to switch to {edition}")
         return found[0]
 
+    def wait_for_tick(self, before: str) -> str:
+        """Wait until a tick has ended after the one that ended at that time; give when."""
+        wait_until(lambda: self.status()["updated"] != before, "a tick")
+        return str(self.status()["updated"])
+
     def switches(self) -> list[tuple[str, str, str]]:
         """Give the switches that its journal has: target, trigger, result."""
         return [
@@ -115,6 +138,60 @@ def test_advice_to_use_what_is_in_quarantine_is_refused(daemon: Advising, data: 
     assert (refused.returncode, f"advice {which}" in refused.stderr) == (REFUSED, True)
     assert control.active() == "original"
     assert daemon.ask("advice", "accept", "aaaaaaaa").returncode == INVALID
+
+
+REQUESTS = "http://127.0.0.1:9947/api/v1alpha1/requests"
+
+CONNECT = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    sys.exit(client.connect_ex(f"/proc/self/fd/{sys.argv[1]}/api.sock"))
+"""
+
+
+def test_who_may_not_use_the_socket_cannot_ask(daemon: Advising) -> None:
+    folder = os.open(daemon.runtime, os.O_PATH)
+    command = [sys.executable, "-c", CONNECT, str(folder)]
+    codes = [
+        subprocess.run(
+            command, pass_fds=[folder], user=who, group=who, extra_groups=[], timeout=guest.PATIENCE
+        ).returncode
+        for who in (0, NOBODY)
+    ]
+    os.close(folder)
+    assert codes == [0, errno.EACCES]
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(REQUESTS, data=b'{"command": "pause"}')
+    assert daemon.status()["pauses"] == []
+
+
+def test_each_request_is_in_the_journal_with_who_asked(daemon: Advising) -> None:
+    assert daemon.ask("pause", "busy", "--for", "1h").returncode == OK
+    assert daemon.ask("resume", "busy").returncode == OK
+    assert daemon.ask("pause", "bussy").returncode == INVALID
+    found = [each for each in journal.read(daemon.journal) if each["kind"] == "request"][-3:]
+    assert [(each["command"], each["policy"], each["result"]) for each in found] == [
+        ("pause", "busy", "ok"),
+        ("resume", "busy", "ok"),
+        ("pause", "bussy", "invalid"),
+    ]
+    assert {(each["uid"], each["pid"]) for each in found} == {(0, os.getpid())}
+    told = " ".join(daemon.ask("history", "--kind", "request").stdout.split())
+    assert "pause busy, asked by uid 0" in told
+
+
+def test_what_nobody_waits_for_is_not_done_by_a_daemon_that_comes_back(daemon: Advising) -> None:
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        before = daemon.status()["updated"]
+        asked = daemon.ask("pause", "--timeout", "1s")
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert (asked.returncode, "does not answer" in asked.stderr) == (UNREACHABLE, True)
+    # The last tick may have begun before it was stopped; two later it has seen all that came.
+    for _ in range(3):
+        before = daemon.wait_for_tick(before)
+    assert daemon.status()["pauses"] == []
 
 
 def test_paused_policy_keeps_its_hands_off(daemon: Advising, data: Path) -> None:

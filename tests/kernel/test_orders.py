@@ -39,6 +39,8 @@ only_direct = pytest.mark.parametrize("backend", ["direct"], indirect=True, scop
 only_ftrace = pytest.mark.parametrize("backend", ["ftrace"], indirect=True, scope="module")
 each_order = pytest.mark.parametrize(("first", "leaves"), ORDERS, ids=ORDER_NAMES)
 each_program = pytest.mark.parametrize("at", ["fentry", "fexit"])
+shared_out = pytest.mark.one_kernel(each="test")
+"""Every combination is seen on one of the kernels that run together, and each kernel sees many."""
 
 
 class Neighbour(Protocol):
@@ -305,6 +307,7 @@ def gate_is_refused(place: Place, answer: str, *words: str) -> None:
 # ---------------------------------------------------------------- kprobe, kretprobe, the tracer
 
 
+@shared_out
 @each_order
 @pytest.mark.parametrize("comes", [kprobe, kretprobe, function_tracer])
 def test_a_probe_or_the_tracer_and_a_gate_both_work(
@@ -316,6 +319,7 @@ def test_a_probe_or_the_tracer_and_a_gate_both_work(
 # ----------------------------------------------------------------------------- fentry and fexit
 
 
+@shared_out
 @only_ftrace
 @each_order
 @each_program
@@ -438,6 +442,7 @@ each_other_mode = pytest.mark.parametrize("mode", ["exclusive", "per-object", "s
 each_first = pytest.mark.parametrize("first", ["gate", "neighbour"])
 
 
+@shared_out
 @each_first
 @each_other_mode
 @pytest.mark.parametrize("comes", [kprobe, kretprobe, function_tracer])
@@ -447,6 +452,7 @@ def test_the_other_modes_beside_a_probe_or_the_tracer(
     exact_in_mode(values, comes, backend, first, mode)
 
 
+@shared_out
 @only_ftrace
 @each_first
 @each_other_mode

@@ -10,13 +10,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dynamosd import cli, requests
+from dynamosd import cli
+from dynamosd.api.handler import Shown
+from dynamosd.api.server import ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from dynamosd.kmod import Kmod
+    from dynamosd.daemon import Daemon
+    from tests.unit.test_daemon import House
 
 PATIENCE_SECONDS = 60.0
 
@@ -43,12 +45,13 @@ class Answer:
 class Operator:
     """Types commands while the daemon's clock stands still; they are answered at its next tick.
 
-    So there is a tick between two of them.
+    So there is a tick between two of them. The house's daemon is asked over its socket.
     """
 
-    runtime_dir: Path
-    kmod: Kmod
+    house: House
     answers: list[Answer] = field(default_factory=list)
+    _asked: Daemon | None = None
+    _server: ApiServer | None = None
 
     def types(self, *words: str | Callable[[], str]) -> Callable[[], Answer]:
         """Give what begins a command; words that are not known yet are asked for then."""
@@ -56,13 +59,14 @@ class Operator:
         def begin() -> Answer:
             # One at a time: they share one stdout.
             self.ended()
+            daemon = self._served()
             said = tuple(word if isinstance(word, str) else word() for word in words)
             answer = Answer(said)
-            before = self._asked()
+            before = daemon.inbox.waiting
             answer.thread = threading.Thread(target=self._run, args=(answer,), daemon=True)
             answer.thread.start()
             deadline = time.monotonic() + PATIENCE_SECONDS
-            while answer.thread.is_alive() and self._asked() <= before:
+            while answer.thread.is_alive() and daemon.inbox.waiting <= before:
                 assert time.monotonic() < deadline, f"{said} asks for nothing"
                 time.sleep(0.001)
             self.answers.append(answer)
@@ -74,12 +78,28 @@ class Operator:
         """Wait for all commands; give how they ended."""
         return [answer.wait() for answer in self.answers]
 
-    def _asked(self) -> int:
-        return len(list((self.runtime_dir / requests.FOLDER).glob("[!.]*.json")))
+    def close(self) -> None:
+        """Wait for all, and let nobody ask any more."""
+        self.ended()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _served(self) -> Daemon:
+        """Give the daemon that runs now, once it can be asked."""
+        daemon = self.house.daemon
+        assert daemon is not None, "there is no daemon to ask"
+        if daemon is not self._asked:
+            self.close()
+            shown = Shown(daemon.page.text, lambda: daemon.ready, lambda: daemon.view)
+            folder = self.house.settings.runtime_dir
+            self._server = ApiServer(("127.0.0.1", 0), folder, shown, daemon.inbox)
+            self._asked = daemon
+        return daemon
 
     def _run(self, answer: Answer) -> None:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
-            where = ("--runtime-dir", str(self.runtime_dir))
-            answer.code = cli.main([*answer.words, *where], self.kmod)
+            where = ("--runtime-dir", str(self.house.settings.runtime_dir))
+            answer.code = cli.main([*answer.words, *where], self.house.module.kmod)
         answer.out, answer.err = out.getvalue(), err.getvalue()

@@ -10,13 +10,12 @@ from hypothesis import settings
 
 from dynamosd.testing import FakeModule, ManualClock
 from tests.unit.asking import Operator
+from tests.unit.build import write_policy
+from tests.unit.test_daemon import House
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.unit.test_daemon import House
-
 
 # No test may fail because a machine is slow.
 settings.register_profile("slow-machines", deadline=None)
@@ -33,6 +32,12 @@ def module(tmp_path: Path) -> FakeModule:
     return fake
 
 
+@pytest.fixture(autouse=True)
+def _unknown_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no terminal of whoever runs the tests decide how wide lines are."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     """Give a clock that stands at 1000 seconds."""
@@ -40,8 +45,16 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
+def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
+    """Give one whose policy wants `random` while three threads are in flight."""
+    made = House(tmp_path, module, clock)
+    write_policy(made.policies)
+    return made
+
+
+@pytest.fixture
 def operator(house: House) -> Iterator[Operator]:
     """Give somebody who asks the daemon of the test's `house`."""
-    made = Operator(house.settings.runtime_dir, house.module.kmod)
+    made = Operator(house)
     yield made
-    made.ended()
+    made.close()

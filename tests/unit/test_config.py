@@ -26,6 +26,7 @@ def test_defaults(tmp_path: Path, text: str | None) -> None:
     assert found.journal == Path("/var/lib/dynamosd/journal.jsonl")
     assert found.runtime_dir == Path("/run/dynamosd")
     assert found.window_seconds == 2.0
+    assert (found.boot_guard_seconds, found.boot_guard_quarantine_seconds) == (300.0, 3600.0)
 
 
 def test_everything_set(tmp_path: Path) -> None:
@@ -34,6 +35,12 @@ def test_everything_set(tmp_path: Path) -> None:
     assert found.metrics_address == ("::1", 99)
     assert (found.journal, found.runtime_dir) == (Path("/j"), Path("/r"))
     assert found.window_seconds == 0.5
+
+
+def test_boot_guard_is_set_or_off_and_its_file_beside_the_journal(tmp_path: Path) -> None:
+    found = settings(tmp_path, "bootGuard: {within: 0s, quarantine: 2d}\njournal: {path: /v/j}\n")
+    assert (found.boot_guard_seconds, found.boot_guard_quarantine_seconds) == (0.0, 172800.0)
+    assert found.last_switches == Path("/v/last-switches.json")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,8 @@ def test_everything_set(tmp_path: Path) -> None:
             "labels: {" + ", ".join(f"l{number}: x" for number in range(65)) + "}\n",
             "1:9: error: dictionary should have at most 64 items",
         ),
+        ("bootGuard: {within: 8d}\n", "1:21: error: at most 7d"),
+        ("bootGuard: {with: 1m}\n", '1:13: error: unknown key "with" (did you mean "within"?)'),
         ("- a list\n", "1:1: error:"),
         ("window: [\n", "error:"),
         ("window: 2s\nwindow: 3s\n", '2:1: error: key "window" is already in line 1'),

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
+import resource
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynamosd import cli, daemon, journal, recording, status
+from dynamosd import cli, daemon, journal, kmod, recording, status
 from dynamosd.config import Config
 from dynamosd.daemon import Daemon, World, read_policies
-from dynamosd.errors import DynamosError, InvalidInput, NotSupported, Refused, Unreachable
+from dynamosd.errors import (
+    DynamosError,
+    Exhausted,
+    InvalidInput,
+    NotSupported,
+    Refused,
+    Unreachable,
+)
+from dynamosd.journald import Journald
 from dynamosd.kmod import CommandFailed, Kmod
 from dynamosd.model import FunctionSample, LeaseTerms
 from dynamosd.policy.load import load_policy
@@ -25,6 +35,7 @@ from dynamosd.policy.names import names_of
 from dynamosd.policy.problems import PolicyErrors
 from dynamosd.probes.edition import DISTRUST_SAMPLES
 from dynamosd.replay import as_recorded
+from dynamosd.service import Service
 from dynamosd.testing import FakeProbe
 from tests.unit.build import write_policy
 
@@ -58,8 +69,17 @@ class House:
         self.settings = Config(
             self.policies, ("127.0.0.1", 0), folder / "journal", run, window_seconds=2.0
         )
-        self.world = World(self.said.append, module.kmod, self.attach, clock)
+        self.told: list[str] = []
+        self.world = World(
+            self.said.append,
+            module.kmod,
+            self.attach,
+            clock,
+            journald=Journald(),
+            service=Service(lambda message: self.told.append(message.decode())),
+        )
         self.page: Callable[[], bytes] = bytes
+        self.daemon: Daemon | None = None
 
     def attach(self) -> FakeProbe:
         """Attach the probe."""
@@ -74,6 +94,7 @@ class House:
         made = Daemon(self.settings, self.world, policies, kernel)
         made.attach()
         self.page = made.page.text
+        self.daemon = made
         return made
 
     def run(self, seconds: float, plan: Mapping[float, Callable[[], object]] | None = None) -> int:
@@ -117,14 +138,6 @@ class House:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     return sample.value
         return None
-
-
-@pytest.fixture
-def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
-    """Give one whose policy wants `random` while three threads are in flight."""
-    made = House(tmp_path, module, clock)
-    write_policy(made.policies)
-    return made
 
 
 # ------------------------------------------------------------------------------------- switching
@@ -242,6 +255,62 @@ def test_cooldown_delays_the_way_back(house: House) -> None:
     assert seen == [(6.5, "random"), (7.5, "original")]
     first = next(each for each in house.records("decision") if each["suppressed"] == "cooldown")
     assert "cooldown, 1s of 5s" in first["reason"]
+
+
+# ---------------------------------------------------------------------------- what is counted
+
+
+def test_ticks_are_counted_and_the_last_one_is_dated(house: House) -> None:
+    house.run(4.5)
+    assert house.metric("dynamos_loop_ticks_total") == 5
+    assert house.metric("dynamos_last_tick_timestamp_seconds") == house.clock.wall() - 0.5
+    assert house.metric("dynamos_start_timestamp_seconds") == house.clock.wall() - 4.5
+    assert house.metric("dynamos_loop_busy_seconds_total") == 0
+
+
+def test_time_that_a_tick_takes_is_counted(house: House) -> None:
+    def work() -> None:
+        house.probe.between = lambda: house.clock.advance(0.25)
+
+    house.run(4.5, {1.5: work})
+    # Three ticks, in each of which the probe is read twice.
+    assert house.metric("dynamos_loop_busy_seconds_total") == 1.5
+
+
+def test_drain_is_timed_from_the_modules_events(house: House) -> None:
+    house.block(3)
+    house.run(6.5, {3.5: lambda: house.module.leave("readahead")})
+    drained = "dynamos_drain_duration_seconds_count"
+    # `original` was left with three threads inside, and `random` when nobody wanted it any more.
+    assert house.metric(drained, subsystem="readahead", edition="original") == 1
+    assert house.metric(drained, subsystem="readahead", edition="random") == 1
+    assert house.metric("dynamos_events_lost_total") == 0
+
+
+def test_counters_of_the_module_go_on_over_switches_and_a_restart(house: House) -> None:
+    house.block(3)
+    house.run(3.5)
+    calls, switches = "dynamos_function_calls_total", "dynamos_subsystem_switches_total"
+    assert house.metric(calls, function=ORDER, edition="original") == 4
+    assert house.metric(switches, subsystem="readahead") == 1
+    house.module.call("readahead", ORDER, 5)
+    house.run(7.5)
+    assert house.metric(calls, function=ORDER, edition="original") == 9
+    # One more each time, when the daemon has left with `onExit: baseline`.
+    assert house.metric(switches, subsystem="readahead") == 3
+    assert house.metric("dynamos_switches_total", trigger="policy") == 1
+
+
+def test_device_that_cannot_be_read_keeps_nothing_from_working(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Kmod) -> str:
+        raise Unreachable("may not be read")
+
+    monkeypatch.setattr(Kmod, "read_held", refuse)
+    house.block(3)
+    house.run(3.5)
+    assert house.switches()[0] == ("original", "random", "policy", "ok")
 
 
 # ------------------------------------------------------------------- editions that come and go
@@ -939,6 +1008,105 @@ def test_module_that_vanishes_in_mid_run(house: House) -> None:
     assert house.probe.closed
 
 
+def test_daemon_that_can_open_nothing_gives_nothing_up(house: House) -> None:
+    house.probe.kmod = None
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+
+    def end() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    write_policy(house.policies)
+    try:
+        assert house.run(9.0, {2.5: limit, 5.5: end}) == 0
+    finally:
+        end()
+    assert len([line for line in house.said if "Too many open files" in line]) == 2, house.said
+    assert house.said.count("the kernel module and the probes can be read again") == 1
+    assert not house.records("module_gone")
+    assert (house.probes, house.records("probe_lost")) == (1, [])
+    assert [each["result"] for each in house.records("lease")] == ["held", "released"]
+    assert house.metric("dynamos_module_up") == 1
+
+
+@pytest.fixture
+def shortage(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Give a switch: with True in it, nothing can be opened but by what samples the module."""
+    is_short, is_sampling = [False], [False]
+    read, text = Kmod.read, kmod._text
+
+    def sample(self: Kmod) -> KernelState:
+        is_sampling[0] = True
+        try:
+            return read(self)
+        finally:
+            is_sampling[0] = False
+
+    def fail(path: Path) -> str | None:
+        if is_short[0] and not is_sampling[0]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return text(path)
+
+    monkeypatch.setattr(Kmod, "read", sample)
+    monkeypatch.setattr(kmod, "_text", fail)
+    return is_short
+
+
+def test_shortage_in_the_middle_of_a_tick_is_no_end(house: House, shortage: list[bool]) -> None:
+    def begin() -> None:
+        house.block(3)
+        shortage[0] = True
+
+    def end() -> None:
+        shortage[0] = False
+
+    write_policy(house.policies)
+    assert house.run(9.0, {2.5: begin, 5.5: end}) == 0
+    found = [each for each in house.records("switch") if "repeated" not in each]
+    assert "Too many open files" in found[0]["error"]
+    assert [each["result"] for each in found] == ["failed", "ok", "ok"]
+    assert [each["result"] for each in house.records("lease")] == ["held", "released"]
+
+
+def test_daemon_that_can_open_nothing_does_not_say_that_it_left_well(
+    house: House, shortage: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin() -> None:
+        def fail(_self: Kmod) -> KernelState:
+            raise Exhausted("Too many open files")
+
+        monkeypatch.setattr(Kmod, "read", fail)
+        shortage[0] = True
+
+    house.block(3)
+    assert house.run(5.0, {3.5: begin}) == 1
+    shortage[0] = False
+    assert house.active() == "random"
+    # What it could not bring back is left to the module: the lease is not given back.
+    assert [each["result"] for each in house.records("lease")] == ["held"]
+    assert house.records("stop")[0]["clean"] is False
+
+
+def test_watchdog_is_not_told_that_all_is_well_when_nothing_can_be_seen(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, told = Kmod.read, list[str]()
+
+    def fail(_self: Kmod) -> KernelState:
+        raise Exhausted("Too many open files")
+
+    service = Service(lambda message: told.append(message.decode()), watchdog_seconds=4.0)
+    house.world = dataclasses.replace(house.world, service=service)
+    plan = {
+        2.5: lambda: monkeypatch.setattr(Kmod, "read", fail),
+        5.5: lambda: monkeypatch.setattr(Kmod, "read", read),
+    }
+    assert house.run(8.5, plan) == 0
+    assert len([each for each in told if "WATCHDOG=1\n" in each]) == 9 - 3
+
+
 def test_module_that_comes_back(house: House) -> None:
     def back() -> None:
         house.module.insert()
@@ -984,12 +1152,24 @@ def test_probe_that_cannot_be_attached_again_is_not_tried_at_each_tick(house: Ho
     assert house.metric("dynamos_function_calls_total", edition="original") == 0
 
 
-def test_mismatch_is_counted_and_untrusted_signals_switch_nothing(house: House) -> None:
+def test_mismatch_is_counted_and_untrusted_signals_switch_nothing(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
     def lose() -> None:
         house.block(3)
         house.probe.lost[KEY] = 100
 
-    assert house.run(DISTRUST_SAMPLES - 1.0, {1.5: lose}) == 0
+    said: list[str] = []
+
+    def look() -> None:
+        capsys.readouterr()
+        where = ["--runtime-dir", str(house.settings.runtime_dir)]
+        assert cli.main(["status", *where], house.module.kmod) == 0
+        said.append(capsys.readouterr().out)
+
+    plan = {1.5: lose, DISTRUST_SAMPLES - 1.5: look}
+    assert house.run(DISTRUST_SAMPLES - 1.0, plan) == 0
+    assert f"; not trusted now: {KEY[1]}\n" in said[0]
     assert house.metric("dynamos_probe_mismatches_total") == 1
     assert house.metric("dynamos_signal_trusted", signal="in_flight", function=ORDER) == 0
     assert house.switches() == []
@@ -1060,6 +1240,8 @@ def test_broken_file_leaves_the_last_good_policies_in_force(house: House) -> Non
     assert made.run() == 0
     assert house.switches()[0] == ("original", "random", "policy", "ok")
     assert house.metric("dynamos_config_last_reload_successful") == 0
+    assert house.metric("dynamos_config_reloads_total", result="failed") == 1
+    assert house.metric("dynamos_config_reloads_total", result="ok") == 0
     assert any("stay in force" in line for line in house.said)
     assert any("storm.yaml:" in line for line in house.said)
     assert "storm.yaml:" in house.records("reload_failed")[0]["reason"]
@@ -1443,8 +1625,32 @@ def test_ready_only_after_the_first_tick(house: House, monkeypatch: pytest.Monke
     assert answers == [503, 200]
 
 
+def test_api_shows_the_last_tick(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, Any]] = []
+
+    def ask() -> None:
+        (line,) = [each for each in house.said if "metrics on port" in each]
+        for what in ("status", "subsystems/readahead"):
+            url = f"http://127.0.0.1:{line.split()[-1]}/api/v1alpha1/{what}"
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                found.append(json.load(answer))
+
+    house.clock.at(1001.5, ask)
+    run_and_stop(house, monkeypatch)
+    shown, subsystem = found
+    assert [each["name"] for each in shown["policies"]] == ["storm"]
+    assert subsystem["active"] == "original"
+    assert not (house.settings.runtime_dir / "api.sock").exists()
+
+
 def test_check_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = house.folder / "device"
+    monkeypatch.setattr(daemon, "DEVICE", device)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(Unreachable, match="module is not loaded"):
+        daemon.check_start(house.settings)
+    device.touch()
     with pytest.raises(Unreachable, match="needs root"):
         daemon.check_start(house.settings)
     write_policy(house.policies, when="nonsense(")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 RELEASE = "6.1.0-1-amd64"
 CONFIG = "".join(f"{name}=y\n" for name in {**REQUIRED_CONFIG, **PROBE_CONFIG})
 ENTRIES = "page_cache_ra_order (1) R   D\tdirect-->gate+0x0/0x0\nvfs_read (1) R I\n"
+PROBES = (
+    "ffffffff81234560  k  page_cache_ra_order+0x0    [FTRACE]\nffffffff81234570  r  vfs_read+0x0\n"
+)
 
 
 @pytest.fixture
@@ -38,6 +41,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sys/kernel/btf/vmlinux": "",
         f"lib/modules/{RELEASE}/build/Makefile": "",
         "sys/kernel/security/lockdown": "[none] integrity confidentiality\n",
+        "proc/self/status": "Name:\tdynamosctl\nCapEff:\t000001ffffffffff\n",
+        "sys/kernel/debug/kprobes/list": PROBES,
+        "sys/kernel/livepatch/klp_fix/vmlinux/vfs_read,1/x": "",
         "sys/firmware/efi/efivars/SecureBoot-8be4": "\6\0\0\0\0",
     }
     for name, text in files.items():
@@ -72,6 +78,12 @@ def write(name: str, text: str) -> Callable[[Path], object]:
 def remove(name: str) -> Callable[[Path], object]:
     """Give what takes a file of the machine away."""
     return lambda root: (root / name).unlink()
+
+
+def livepatch(function: str) -> Callable[[Path], object]:
+    """Give what makes a livepatch of a function."""
+    name = f"sys/kernel/livepatch/klp_fix/vmlinux/{function},1"
+    return lambda root: (root / name).mkdir()
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,8 @@ def remove(name: str) -> Callable[[Path], object]:
             Verdict.WARN,
             3,
         ),
+        (write("proc/self/status", "CapEff:\t00000000a80425fb\n"), "capabilities", Verdict.WARN, 3),
+        (livepatch("page_cache_ra_order"), "livepatches", Verdict.WARN, 3),
     ],
 )
 def test_one_fault(
@@ -124,6 +138,15 @@ def test_one_fault(
     assert faults[name].verdict is verdict
     assert faults[name].remedy
     assert doctor.exit_code(examine(machine)) == code
+
+
+def test_rights_and_neighbours_are_named(machine: Machine) -> None:
+    livepatch("page_cache_ra_order")(machine.root)
+    write("proc/self/status", "CapEff:\t00000000a80425fb\n")(machine.root)
+    seen = {each.name: each.seen for each in examine(machine)}
+    assert seen["livepatches"] == "page_cache_ra_order by klp_fix"
+    assert seen["kprobes"] == "also on: page_cache_ra_order"
+    assert seen["capabilities"] == "without CAP_SYS_MODULE, CAP_PERFMON, CAP_BPF"
 
 
 def test_options_from_proc(machine: Machine) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dynamosd.testing import ManualClock
+
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -127,6 +130,23 @@ def test_disk_full_in_the_middle_of_a_line(
     assert journal.errors == 1
     journal.record("start", version="kept")
     assert [record["version"] for record in read(journal.path)] == ["kept"]
+
+
+def test_machine_that_has_no_thread_for_it_stops_nothing(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as poor:
+        poor.setattr(threading.Thread, "start", fail)
+        journal.record("switch", number=1)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    journal.record("switch", number=2)
+    journal._syncer.wait(DEADLINE_SECONDS)
+    assert [each["number"] for each in read(journal.path)] == [1, 2]
+    assert len(synced) == 1
 
 
 def test_real_full_disk(clock: ManualClock, said: list[str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynamosd import status
+from dynamosd import daemon, status
 from dynamosd.__main__ import main
 from dynamosd.testing import FakeModule
 from tests.unit.build import write_policy
@@ -245,7 +245,9 @@ def test_wrong_policy_is_shown_with_its_place(
 def test_needs_root(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(daemon, "DEVICE", tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     code, said = fails(capsys, "run", "--config", str(tmp_path))
     assert code == 5
     assert "needs root" in said

@@ -15,15 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.metrics import kernel_of, sample_of, signals_of, snapshot_of
 from dynamosd import metrics
+from dynamosd.drains import Drain
 from dynamosd.latency import latency_of
 from dynamosd.metrics import (
     DEFINITIONS,
     DURATION_BUCKETS,
+    MAX_SERIES,
     Histogram,
     Page,
     Snapshot,
     Tally,
+    Values,
     kernel_values,
     latency_histograms,
     lease_values,
@@ -37,7 +41,9 @@ from dynamosd.model import (
     Action,
     Breach,
     Decision,
+    Finding,
     FunctionSample,
+    Guarded,
     PolicyPhase,
     ProbeCost,
     Rolling,
@@ -48,6 +54,7 @@ from dynamosd.model import (
     Signals,
     Suppression,
     SwitchResult,
+    Verdict,
 )
 from dynamosd.sources.poll import Found
 from tests.unit.policy.build import policy_of
@@ -83,6 +90,12 @@ def decision(suppressed: Suppression | None = Suppression.COOLDOWN) -> Decision:
     )
 
 
+def guarded() -> Decision:
+    """Give a decision whose guardrail was looked at."""
+    found = {"slower": Finding(Verdict.PASSED, 0, 3, 3, "it is not", {})}
+    return dataclasses.replace(decision(), guarded=Guarded("random", "", 5.0, found))
+
+
 def full_snapshot(module: FakeModule) -> Snapshot:
     """Give a snapshot that has every metric there is."""
     module.call("readahead", "page_cache_ra_order", 5, blocked=1)
@@ -106,7 +119,7 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     )
     tally = Tally()
     tally.add_switch(result(), 1.7e9)
-    tally.add_evaluation(decision(), 1.7e9)
+    tally.add_evaluation(guarded(), 1.7e9)
     tally.add_lease_error("readahead")
     tally.add_canary("storm", Rolling("random", RolloutEvent.STARTED, "share:1/9", 1, 2, 0.0))
     tally.add_breach("storm", Breach("random", "slower", "it is slow", 3600.0))
@@ -114,7 +127,8 @@ def full_snapshot(module: FakeModule) -> Snapshot:
     values |= kernel_values(kernel) | sample_values(sample) | signal_values(signals)
     values |= tally.values() | probe_values("gate", ProbeCost(9, 0.5, 1), 2, 3)
     values |= source_values({"depth": Found(-7.0, 4.0, 1.7e9, "", 12, 5), "age": Found()})
-    return Snapshot(values, tally.durations, latency_histograms(sample))
+    tally.add_drain(Drain("readahead", "random", 0.002))
+    return Snapshot(values, tally.histograms() | latency_histograms(sample))
 
 
 def samples(page: Page) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -195,6 +209,83 @@ def test_values_on_the_page(module: FakeModule) -> None:
     partial = "dynamos_edition_partial"
     assert shown[partial, (("edition", "original"), ("subsystem", "readahead"))] == 0
     assert shown["dynamos_subsystem_held_callers", (("subsystem", "readahead"),)] == 0
+
+
+def test_what_drains_and_whose_lease_it_is(module: FakeModule) -> None:
+    module.call("readahead", "page_cache_ra_order", blocked=1)
+    module.kmod.switch("readahead", "random")
+    (module.sysfs / "readahead" / "lease").write_text("lost\n")
+    (module.sysfs / "readahead" / "unreliable").write_text("2\n")
+    values = kernel_values(module.kmod.read())
+    assert values["dynamos_edition_draining"] == {
+        ("readahead", "original"): 1,
+        ("readahead", "random"): 0,
+    }
+    assert values["dynamos_subsystem_switches_total"] == {("readahead",): 1}
+    lease = values["dynamos_subsystem_lease"]
+    assert {labels for labels, value in lease.items() if value} == {("readahead", "lost")}
+    assert len(lease) == 3
+    assert values["dynamos_subsystem_unknown_threads"] == {
+        ("readahead", "before_gate"): 0,
+        ("readahead", "unreliable"): 2,
+    }
+
+
+def test_looks_at_guardrails_are_counted_by_verdict() -> None:
+    tally = Tally()
+    tally.add_evaluation(guarded(), 1.0)
+    tally.add_evaluation(guarded(), 2.0)
+    tally.add_evaluation(decision(), 3.0)
+    checks = tally.values()["dynamos_guardrail_checks_total"]
+    assert checks == {("storm", "slower", "passed"): 2}
+
+
+def test_what_was_counted_of_a_policy_goes_with_it() -> None:
+    tally = Tally()
+    tally.add_switch(result(), 1.0)
+    for name in ("storm", "other"):
+        tally.add_evaluation(dataclasses.replace(guarded(), policy=name), 1.0)
+        tally.add_breach(name, Breach("random", "slower", "it is slow", 3600.0))
+        tally.add_canary(name, Rolling("random", RolloutEvent.STARTED, "share:1/9", 1, 2, 0.0))
+    tally.keep([dataclasses.replace(policy_of(), name="other")])
+    left = {name: set(found) for name, found in tally.values().items()}
+    assert {each[0] for name, found in left.items() if "switch" not in name for each in found} == {
+        "other"
+    }
+    assert left["dynamos_switches_suppressed_total"] == {("other", "cooldown")}
+    assert len(left["dynamos_switches_total"]) == 1
+
+
+def test_page_is_of_limited_length() -> None:
+    page, many = Page(), MAX_SERIES + 7
+    values: Values = {
+        "dynamos_signal": {("calls_rate", str(each), ""): 1.0 for each in range(many)},
+        "dynamos_module_up": {(): 1.0},
+    }
+    tally = Tally(drains={("readahead", str(each)): Histogram() for each in range(many)})
+    page.show(Snapshot(values, tally.histograms()))
+    shown = page.text().decode()
+    assert shown.count("\ndynamos_signal{") == MAX_SERIES
+    assert shown.count("\ndynamos_drain_duration_seconds_sum{") == MAX_SERIES
+    assert "\ndynamos_module_up 1.0\n" in shown
+    for metric in ("dynamos_signal", "dynamos_drain_duration_seconds"):
+        assert f'dynamos_left_out_series{{metric="{metric}"}} 7.0\n' in shown
+    page.show(Snapshot({"dynamos_module_up": {(): 1.0}}))
+    assert "left_out" not in page.text().decode()
+
+
+def test_series_of_functions_are_as_many_as_the_documentation_says() -> None:
+    def series(calls: int, *, timed: bool) -> int:
+        samples = [sample_of(time, kernel_of(2, 5, calls * time), timed=timed) for time in (1, 2)]
+        page = Page()
+        page.show(snapshot_of(samples[-1], signals_of(*samples)))
+        lines = page.text().decode().splitlines()
+        of_functions = [line for line in lines if "some_function_" in line]
+        assert max(map(len, of_functions)) < 200
+        return len(of_functions)
+
+    assert series(1000, timed=True) == 2 * 5 * (3 * (22 + 22) + 20)
+    assert series(1000, timed=False) == 2 * 5 * (3 * (5 + 14) + 12)
 
 
 def test_no_value_is_not_a_number(module: FakeModule) -> None:

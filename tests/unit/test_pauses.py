@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,6 @@ from dynamosd import cli, files, recording, status
 from dynamosd.orders import Orders, Pause, Person
 from dynamosd.policy.load import load_policy
 from dynamosd.replay import as_recorded
-from tests.unit.build import write_policy
 from tests.unit.test_daemon import ORDER, House
 from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
 
@@ -22,18 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dynamosd.testing import FakeModule, ManualClock
+    from dynamosd.testing import FakeModule
     from tests.unit.asking import Operator
 
 ME = os.geteuid()
-
-
-@pytest.fixture
-def house(tmp_path: Path, module: FakeModule, clock: ManualClock) -> House:
-    """Give one whose policy wants `random` while three threads are in flight."""
-    made = House(tmp_path, module, clock)
-    write_policy(made.policies)
-    return made
+END = "2023-11-14T23:13:22.000Z"
+"""An hour after the request of the first test, by the manual clock."""
 
 
 def policy_status(house: House) -> dict[str, Any]:
@@ -60,10 +54,11 @@ def test_paused_policy_decides_and_does_not_switch_until_it_is_resumed(
     assert house.run(9.0, plan) == 0
     paused, resumed = operator.ended()
     assert (paused.code, resumed.code, paused.err) == (0, 0, "")
-    assert paused.out.splitlines()[0] == "paused policy storm until dynamosctl resume"
+    # Nobody said for how long: an hour.
+    assert paused.out.splitlines()[0] == f"paused policy storm until {END}"
     assert resumed.out == "resumed policy storm\n"
     assert active == ["original", "random"]
-    why = f"policy storm paused by uid {ME}: a new disk [1m"
+    why = f"policy storm paused until {END} by uid {ME}: a new disk [1m"
     (shown,) = seen
     assert (shown["phase"], shown["suppressed"], shown["target"]) == ("paused", "paused", "random")
     assert shown["rules"] == {"busy": "active"}
@@ -272,6 +267,31 @@ def test_pause_outlives_a_daemon_that_is_killed(tmp_path: Path, module: FakeModu
     assert cli.main(["pause", *where]) == 5
 
 
+def test_pause_that_nobody_waits_for_is_not_made_by_a_daemon_that_comes_back(
+    tmp_path: Path, module: FakeModule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = Running(tmp_path, module)
+    where = ["--runtime-dir", str(running.run)]
+
+    def updated() -> object:
+        return (running.status() or {})["updated"]
+
+    with running.daemon() as process:
+        process.send_signal(signal.SIGSTOP)
+        assert cli.main(["pause", "--timeout", "100ms", *where]) == 5
+        assert "the daemon does not answer" in capsys.readouterr().err
+        process.send_signal(signal.SIGCONT)
+        # The last tick may have begun before it was stopped; those after it have seen all.
+        for _ in range(3):
+            before = updated()
+            wait_for(lambda seen=before: updated() != seen, "a tick")  # type: ignore[misc]
+        assert (running.status() or {})["pauses"] == []
+        assert running.records("pause") == []
+        # It answers who is there.
+        assert cli.main(["pause", "--reason", "x", *where]) == 0
+        assert [each["result"] for each in running.records("request")][-1] == "ok"
+
+
 # --------------------------------------------------------------------------------- the file
 
 
@@ -295,6 +315,29 @@ def test_pause_that_cannot_be_kept_is_in_force_and_says_so(
     assert house.metric("dynamos_orders_errors_total") == 1
 
 
+def test_pause_that_could_not_be_kept_is_kept_when_there_is_room(
+    house: House, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_full = files.replace, [True]
+
+    def replace(path: Path, text: str, **options: Any) -> None:  # noqa: ANN401 - passed on
+        if is_full[0] and path.name == "orders.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, text, **options)
+
+    monkeypatch.setattr(files, "replace", replace)
+    plan: dict[float, Callable[[], object]] = {
+        0.5: operator.types("pause"),
+        70.5: lambda: is_full.__setitem__(0, False),
+    }
+    house.run(130.0, plan)
+    assert house.metric("dynamos_orders_errors_total") == 2
+    kept = Orders(house.settings.orders, pytest.fail)
+    kept.load()
+    assert list(kept.pauses) == [("", "")]
+    assert len([line for line in house.said if line.endswith("is written now")]) == 1
+
+
 PAUSE = {"policy": "", "subsystem": "", "since": 1, "reason": "", "by": {"uid": 0}}
 
 
@@ -308,6 +351,8 @@ PAUSE = {"policy": "", "subsystem": "", "since": 1, "reason": "", "by": {"uid": 
         '{"version": 1, "pauses": [{}], "mutes": []}',
         '{"version": 1, "pauses": [7], "mutes": []}',
         json.dumps({"version": 1, "mutes": [], "pauses": [{**PAUSE, "until": "soon"}]}),
+        json.dumps({"version": 1, "mutes": [], "pauses": [{**PAUSE, "until": 1e300}]}),
+        json.dumps({"version": 1, "mutes": [], "pauses": [{**PAUSE, "until": 2, "since": ""}]}),
         "\udcff",
     ],
 )
@@ -317,7 +362,7 @@ def test_file_that_is_not_one_is_put_aside(tmp_path: Path, content: str) -> None
     orders = Orders(file, said.append)
     orders.load()
     assert (orders.pauses, orders.mutes, orders.errors) == ({}, {}, 1)
-    assert "pauses and muted advice are lost" in said[0]
+    assert "pauses, pins and muted advice are lost" in said[0]
     assert (tmp_path / "orders.json.bad").exists()
     assert not file.exists()
 
@@ -332,8 +377,8 @@ def test_file_comes_back(tmp_path: Path) -> None:
     again.load()
     assert again.pauses == {("storm", ""): pause}
     assert str(pause).endswith("by uid 0 (login 1000): x")
-    assert again.drop_old(9.4) == ([], [])
-    assert again.drop_old(9.5) == ([pause], [])
+    assert again.drop_old(9.4) == ([], [], [])
+    assert again.drop_old(9.5) == ([pause], [], [])
     third = Orders(orders.path, pytest.fail)
     third.load()
     assert third.pauses == {}

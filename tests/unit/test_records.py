@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dynamosd.journal import Journal
-from dynamosd.records import MAX_LINE_BYTES, Reader, read
+from dynamosd.records import MAX_LINE_BYTES, Reader, read, tail
 from dynamosd.testing import ManualClock
 
 
@@ -145,3 +145,23 @@ def test_what_is_no_journal_at_all_takes_no_memory(path: Path, reader: Reader) -
         assert tracemalloc.get_traced_memory()[1] < 8 * MAX_LINE_BYTES
     finally:
         tracemalloc.stop()
+
+
+def test_tail_reaches_back_over_files_as_far_as_it_may(path: Path) -> None:
+    write(path, 1, 2)
+    rotate(path)
+    write(path, 3)
+    size = path.stat().st_size
+
+    def newest(size: int) -> tuple[list[int], bool]:
+        found, is_all = tail(path, size)
+        return [record["n"] for record in found], is_all
+
+    assert newest(10**6) == ([1, 2, 3], True)
+    assert newest(size + 12) == ([2, 3], False)
+    assert newest(size) == ([3], False)
+    assert newest(2) == ([], False)
+
+
+def test_tail_of_no_journal(path: Path) -> None:
+    assert tail(path, 10**6) == ([], True)

@@ -1,214 +1,230 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""dynamosd.requests: what is asked is done once or not at all, and who asked learns which."""
+"""dynamosd.requests: what may be asked, and that what is asked is done once or not at all."""
 
 from __future__ import annotations
 
-import json
-import os
 import threading
-import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dynamosd import files, requests, status
-from dynamosd.errors import DynamosError, InvalidInput, Refused, Unreachable
-from dynamosd.requests import Inbox, ask, refusal
+from dynamosd.errors import InvalidInput, Refused
+from dynamosd.requests import (
+    COMMANDS,
+    MAX_ANSWERS,
+    MAX_TEXT,
+    MAX_WAITING,
+    Asker,
+    Inbox,
+    Outcome,
+    State,
+    WrongField,
+    check,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from dynamosd.requests import Json
 
-PATIENCE = 120.0
-"""Seconds in which whoever shall answer has done so, even on a busy machine."""
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Inbox:
-    """Give that of a daemon that runs."""
-    status.write(tmp_path, {"pid": os.getpid(), "policies": []})
-    made = Inbox(tmp_path)
-    made.open()
-    return made
+ME = Asker(1, 2, 3)
+SAID: Json = {"command": "resume"}
 
 
-@pytest.fixture
-def served(inbox: Inbox) -> Iterator[Callable[[requests.Json], None]]:
-    """Serve the inbox in another thread, with one answer, until the test is over."""
-    over = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def serve(answer: requests.Json) -> None:
-        def run() -> None:
-            while not over.is_set():
-                for request in inbox.take():
-                    inbox.answer(request, {**answer, "said": request.said, "uid": request.uid})
-                time.sleep(0.001)
-
-        threads.append(threading.Thread(target=run))
-        threads[-1].start()
-
-    yield serve
-    over.set()
-    for thread in threads:
-        thread.join()
-
-
-def names(inbox: Inbox) -> list[str]:
-    """Give what is in the folder."""
-    return sorted(path.name for path in inbox.folder.iterdir())
-
-
-def test_answer_comes_back_and_nothing_stays(
-    inbox: Inbox, served: Callable[[requests.Json], None]
-) -> None:
-    served({"done": True})
-    answer = ask(inbox.runtime_dir, {"command": "x"}, PATIENCE)
-    assert (answer["done"], answer["said"]["command"]) == (True, "x")
-    assert answer["uid"] == os.geteuid()
-    assert names(inbox) == []
+# ------------------------------------------------------------------------- what may be asked
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "code"),
+    "said",
     [
-        (Refused("no", hint="h"), Refused, 6),
-        (InvalidInput("no", hint="h"), InvalidInput, 1),
-        (Unreachable("no", hint="h"), Unreachable, 5),
-        (DynamosError("no", hint="h"), DynamosError, 1),
+        {"command": "pause"},
+        {"command": "pause", "policy": "storm", "subsystem": "", "for": None, "reason": "é\0"},
+        {"command": "pause", "for": 0.5},
+        {"command": "mute", "id": "a", "for": 3600},
+        {"command": "clear", "subsystem": "a", "edition": "b"},
     ],
 )
-def test_error_comes_back_as_itself(
-    inbox: Inbox,
-    served: Callable[[requests.Json], None],
-    error: DynamosError,
-    kind: type[DynamosError],
-    code: int,
-) -> None:
-    served(refusal(error))
-    with pytest.raises(kind, match="no") as caught:
-        ask(inbox.runtime_dir, {}, PATIENCE)
-    assert (type(caught.value), caught.value.exit_code, caught.value.hint) == (kind, code, "h")
+def test_request(said: Json) -> None:
+    assert check(said) == said
 
 
-def test_request_that_nobody_takes_is_withdrawn(inbox: Inbox) -> None:
-    with pytest.raises(Unreachable, match="it is withdrawn"):
-        ask(inbox.runtime_dir, {}, 0.1)
+@pytest.mark.parametrize(
+    ("said", "name", "why"),
+    [
+        (None, "", "is an object"),
+        ([], "", "is an object"),
+        ("pause", "", "is an object"),
+        ({}, "command", "pause, resume"),
+        ({"command": "reboot"}, "command", "pause, resume"),
+        ({"command": ["pause"]}, "command", "pause, resume"),
+        ({"command": {}}, "command", "pause, resume"),
+        ({"command": "resume", "for": 1}, "for", "no such field; it has policy, subsystem"),
+        ({"command": "accept"}, "id", "needs id"),
+        ({"command": "clear", "subsystem": "a"}, "edition", "needs edition"),
+        ({"command": "accept", "id": None}, "id", "id is text"),
+        ({"command": "accept", "id": 1}, "id", "id is text"),
+        ({"command": "pause", "for": "1h"}, "for", "number of seconds"),
+        ({"command": "pause", "for": True}, "for", "number of seconds"),
+        ({"command": "pause", "policy": {}}, "policy", "policy is text"),
+        ({"command": "pause", "reason": "x" * (MAX_TEXT + 1)}, "reason", "at most 1000"),
+        ({"command": "pause", "reason": "\ud800"}, "reason", "half a character"),
+    ],
+)
+def test_what_is_no_request(said: object, name: str, why: str) -> None:
+    with pytest.raises(WrongField, match=why) as caught:
+        check(said)
+    assert caught.value.field == name
+
+
+# --------------------------------------------------------------------------------- the inbox
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    """Give an empty one."""
+    return Inbox()
+
+
+def seen(inbox: Inbox, which: str) -> Json:
+    """Give what is known of a request, without what says which it is."""
+    found = inbox.look(which)
+    assert found is not None
+    return {key: found[key] for key in ("state", "answer", "error")}
+
+
+def test_answer_of_a_request(inbox: Inbox) -> None:
+    which = inbox.put(ME, SAID)
+    assert seen(inbox, which) == {"state": "waiting", "answer": None, "error": None}
+    (request,) = inbox.take()
+    assert (request.id, request.by, request.said) == (which, ME, SAID)
     assert inbox.take() == []
-    assert names(inbox) == []
+    assert seen(inbox, which)["state"] == "taken"
+    inbox.answer(request, {"done": True})
+    assert seen(inbox, which) == {"state": "answered", "answer": {"done": True}, "error": None}
 
 
-def kept_waiting(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
-    """Have the time be over when it is looked at for the second time; ``meanwhile`` comes first."""
-    times = iter((0.0, 100.0))
-
-    def monotonic() -> float:
-        meanwhile()
-        return next(times)
-
-    slow = SimpleNamespace(monotonic=monotonic, monotonic_ns=time.monotonic_ns, sleep=time.sleep)
-    monkeypatch.setattr(requests, "time", slow)
+def test_refusal_of_a_request(inbox: Inbox) -> None:
+    which = inbox.put(ME, SAID)
+    (request,) = inbox.take()
+    inbox.answer(request, InvalidInput("no", hint="h"))
+    error = {"code": "invalid", "message": "no", "hint": "h"}
+    assert seen(inbox, which) == {"state": "answered", "answer": None, "error": error}
 
 
-def test_request_that_is_taken_and_not_answered(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[requests.Request] = []
-    kept_waiting(monkeypatch, lambda: taken.extend(inbox.take()))
-    with pytest.raises(Unreachable, match="has taken the request, and not answered"):
-        ask(inbox.runtime_dir, {}, 1.0)
-    assert len(taken) == 1
+def test_requests_are_given_in_the_order_in_which_they_came(inbox: Inbox) -> None:
+    ids = [inbox.put(ME, SAID) for _ in range(5)]
+    assert [each.id for each in inbox.take()] == ids
 
 
-def test_answer_that_came_while_nobody_could_look(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answer() -> None:
-        for request in inbox.take():
-            inbox.answer(request, {"done": True})
-
-    kept_waiting(monkeypatch, answer)
-    assert ask(inbox.runtime_dir, {}, 1.0) == {"done": True}
-    assert names(inbox) == []
+def test_withdrawn_request_is_never_taken(inbox: Inbox) -> None:
+    first, second = inbox.put(ME, SAID), inbox.put(ME, SAID)
+    assert inbox.withdraw(first) is State.WAITING
+    assert inbox.withdraw(first) is None
+    assert [each.id for each in inbox.take()] == [second]
+    assert inbox.take_undone() == ([Outcome(ME, SAID, "withdrawn")], 0)
+    assert inbox.take_undone() == ([], 0)
 
 
-def wait_for(inbox: Inbox) -> list[requests.Request]:
-    """Give the next requests."""
-    while True:
-        if found := inbox.take():
-            return found
-        time.sleep(0.001)
+def test_taken_request_cannot_be_withdrawn(inbox: Inbox) -> None:
+    which = inbox.put(ME, SAID)
+    (request,) = inbox.take()
+    assert inbox.withdraw(which) is State.TAKEN
+    inbox.answer(request, {})
+    assert inbox.withdraw(which) is State.ANSWERED
+    assert inbox.take_undone() == ([], 0)
 
 
-def test_no_daemon(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="no daemon is running"):
-        ask(tmp_path, {}, 1.0)
-    status.write(tmp_path, {"pid": os.getpid()})
-    with pytest.raises(Unreachable, match="takes no requests"):
-        ask(tmp_path, {}, 1.0)
+def test_of_withdrawing_and_taking_one_wins(inbox: Inbox) -> None:
+    """Two threads at once, again and again: each request has one end."""
+    ids, taken = [], set()
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.is_set() or inbox.waiting:
+            for request in inbox.take():
+                taken.add(request.id)
+                inbox.answer(request, {})
+
+    loop = threading.Thread(target=take)
+    loop.start()
+    withdrawn = set()
+    for _ in range(300):
+        which = inbox.put(ME, SAID)
+        ids.append(which)
+        if inbox.withdraw(which) is State.WAITING:
+            withdrawn.add(which)
+    over.set()
+    loop.join()
+    assert withdrawn & taken == set()
+    assert withdrawn | taken == set(ids)
 
 
-def test_daemon_that_goes_away(inbox: Inbox) -> None:
-    def leave() -> None:
-        wait_for(inbox)
-        status.remove(inbox.runtime_dir)
-
-    thread = threading.Thread(target=leave)
-    thread.start()
-    with pytest.raises(Unreachable, match="went away"):
-        ask(inbox.runtime_dir, {}, PATIENCE)
-    thread.join()
-
-
-def test_daemon_of_somebody_else(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_words: object, **_options: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(files, "replace", refuse)
-    with pytest.raises(Unreachable, match="not ours to ask") as caught:
-        ask(inbox.runtime_dir, {}, 1.0, hint="become root")
-    assert caught.value.hint == "become root"
-
-
-def test_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
-    (tmp_path / "requests").mkdir(mode=0o777)
-    (tmp_path / "requests" / "1-old.json").write_text("{}")
-    inbox = Inbox(tmp_path)
-    inbox.open()
-    assert inbox.folder.stat().st_mode & 0o777 == 0o700
-    assert names(inbox) == []
-
-
-def test_folder_that_leads_elsewhere_is_not_used(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "precious").write_text("x")
-    (tmp_path / "requests").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DynamosError, match="not a folder of ours"):
-        Inbox(tmp_path).open()
-    assert (tmp_path / "elsewhere" / "precious").exists()
-
-
-@pytest.mark.timeout(120)
-def test_what_is_no_request_does_no_harm(inbox: Inbox, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text('{"command": "pause"}')
-    (inbox.folder / "1.json").symlink_to(secret)
-    os.mkfifo(inbox.folder / "2.json")
-    (inbox.folder / "3.json").write_text("{" * 10**6)
-    (inbox.folder / "4.json").write_text("[]")
-    (inbox.folder / "5.json").write_bytes(b"\xff")
-    (inbox.folder / "6.json").mkdir()
-    (inbox.folder / ".7.json").write_text('{"command": "half"}')
-    (inbox.folder / "8.json").write_text('{"command": "x"}')
-    assert [each.said for each in inbox.take()] == [{}, {}, {}, {}, {"command": "x"}]
-    assert [each.said for each in inbox.take()] == []
+def test_so_many_wait_and_no_more(inbox: Inbox) -> None:
+    for _ in range(MAX_WAITING):
+        inbox.put(ME, SAID)
+    with pytest.raises(Refused, match="32 requests wait already"):
+        inbox.put(ME, SAID)
+    assert (inbox.waiting, len(inbox.take())) == (MAX_WAITING, MAX_WAITING)
+    assert inbox.put(ME, SAID)
 
 
 def test_answers_that_nobody_fetches_do_not_pile_up(inbox: Inbox) -> None:
+    ids = []
     for number in range(200):
-        (inbox.folder / f"{number}.json").write_text("{}")
+        ids.append(inbox.put(ME, SAID))
         (request,) = inbox.take()
         inbox.answer(request, {"number": number})
-    assert len(names(inbox)) == 64
-    assert json.loads((inbox.folder / "199.answer").read_text()) == {"number": 199}
+    kept = [each for each in ids if inbox.look(each) is not None]
+    assert kept == ids[-MAX_ANSWERS:]
+    assert seen(inbox, ids[-1])["answer"] == {"number": 199}
+
+
+def test_oldest_answer_goes_first_whenever_it_was_asked_for(inbox: Inbox) -> None:
+    late = inbox.put(ME, SAID)
+    (request,) = inbox.take()
+    for _ in range(MAX_ANSWERS):
+        inbox.put(ME, SAID)
+        inbox.answer(inbox.take()[0], {})
+    inbox.answer(request, {"late": True})
+    assert seen(inbox, late)["answer"] == {"late": True}
+
+
+def test_what_was_turned_away_does_not_pile_up(inbox: Inbox) -> None:
+    for _ in range(MAX_ANSWERS + 7):
+        inbox.note(Outcome(ME, {}, "invalid", "no"))
+    undone, more = inbox.take_undone()
+    assert (len(undone), more) == (MAX_ANSWERS, 7)
+
+
+def test_who_listens_is_told_once(inbox: Inbox) -> None:
+    told: list[str] = []
+    answered, withdrawn, other = (inbox.put(ME, SAID) for _ in range(3))
+    assert inbox.listen(answered, lambda: told.append("answered"))
+    assert inbox.listen(withdrawn, lambda: told.append("withdrawn"))
+
+    def never() -> None:
+        told.append("never")
+
+    assert inbox.listen(other, never)
+    inbox.unlisten(other, never)
+    inbox.withdraw(withdrawn)
+    assert told == ["withdrawn"]
+    for request in inbox.take():
+        inbox.answer(request, {})
+    assert told == ["withdrawn", "answered"]
+    assert not inbox.listen(answered, never)
+    assert not inbox.listen("unknown", never)
+    inbox.unlisten("unknown", never)
+
+
+def test_closed_inbox_takes_nothing_in(inbox: Inbox) -> None:
+    which = inbox.put(ME, SAID)
+    inbox.close()
+    with pytest.raises(Refused, match="leaves"):
+        inbox.put(ME, SAID)
+    assert [each.id for each in inbox.take()] == [which]
+
+
+def test_fields_can_be_described() -> None:
+    for fields in COMMANDS.values():
+        assert "command" not in fields
+        for kind in fields.values():
+            assert kind.schema["type"]

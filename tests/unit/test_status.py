@@ -64,6 +64,25 @@ def test_status_that_a_killed_daemon_left(tmp_path: Path) -> None:
     assert status.read(tmp_path) is None
 
 
+def test_status_of_a_daemon_that_is_dead_and_not_buried(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        # Until somebody asks what became of it, its pid is taken.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        status.write(tmp_path, {"pid": child.pid})
+        os.kill(child.pid, 0)
+        assert status.read(tmp_path) is None
+
+
+def test_age_and_patience() -> None:
+    shown = {"updated": "2026-01-31T12:00:00.5Z"}
+    assert status.age(shown, 1769860810.5) == 10.0
+    assert status.age({}, 0.0) is None
+    assert status.age({"updated": "never"}, 0.0) is None
+    assert status.patience(shown) == status.MAX_AGE_SECONDS
+    switches = [{}, {"switch": None}, {"switch": {"timeout_seconds": 7.0}}]
+    assert status.patience({"policies": switches}) == status.MAX_AGE_SECONDS + 7.0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "1"}', "\0", '{"policies": []}'])
 def test_status_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)

@@ -205,6 +205,47 @@ def test_edition_that_nobody_enforces(scene: Scene) -> None:
     assert "random is active; no policy enforces it" in seen
 
 
+def pin(scene: Scene, edition: str, trouble: str | None = None) -> None:
+    """Let a person hold it at an edition, and the policy want the other one."""
+    pinned = {"subsystem": SUBSYSTEM, "edition": edition, "uid": 0, "login": None}
+    pinned |= {"until": "2026-01-01T00:00:00Z", "reason": "why not", "trouble": trouble}
+    assert scene.daemon is not None
+    scene.daemon["pins"] = [pinned]
+    scene.policy |= {"target": "random" if edition == "original" else "original"}
+
+
+def test_pinned_edition_is_what_is_wanted(scene: Scene) -> None:
+    pin(scene, "random")
+    scene.module.kmod.switch(SUBSYSTEM, "random")
+    findings = scene.findings()
+    assert {each.verdict for each in findings} == {Verdict.OK}
+    [found] = [each for each in findings if each.name == "edition"]
+    who = "pinned by uid 0 until 2026-01-01T00:00:00Z: why not"
+    assert found.seen == f"random is active, {who}"
+
+
+@pytest.mark.parametrize("trouble", [None, "edition random is not loaded"])
+def test_pinned_edition_that_is_not_there(scene: Scene, trouble: str | None) -> None:
+    pin(scene, "random", trouble)
+    found = scene.one()
+    assert f"why not: {trouble or 'the daemon has not seen it yet'}" in found.seen
+    assert "dynamosctl unpin readahead" in found.remedy
+
+
+def test_part_of_the_calls_is_not_what_is_pinned(scene: Scene) -> None:
+    pin(scene, "original")
+    scoped(scene)
+    assert "original is pinned by uid 0" in scene.one().seen
+
+
+def test_pinned_subsystem_that_is_not_loaded(scene: Scene) -> None:
+    pin(scene, "random")
+    assert scene.daemon is not None
+    scene.daemon["pins"][0]["subsystem"] = "pipe"
+    scene.policy["target"] = "original"
+    assert scene.one().seen == "is not loaded; a pin is about it"
+
+
 def test_policy_that_has_not_been_evaluated(scene: Scene) -> None:
     del scene.policy["target"]
     assert "it has not been evaluated yet" in scene.one(Verdict.UNKNOWN).seen

@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--qemu-opts", default=env("QEMU_OPTS", ""))
     parser.add_argument(
+        "--systemd",
+        action="store_true",
+        default=env("SYSTEMD") == "1",
+        help="boot Debian's systemd, and run the command as a service of it",
+    )
+    parser.add_argument(
         "--no-modules",
         action="store_true",
         default=env("MODULES") == "0",
@@ -64,6 +70,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         cpus=args.cpus,
         timeout=args.timeout,
         disk=disk,
+        systemd=args.systemd,
         build_modules=not args.no_modules,
         mutation=args.mutation,
         append=args.append,

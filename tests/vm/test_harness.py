@@ -89,6 +89,9 @@ def test_overlays_never_hide_the_project(monkeypatch: pytest.MonkeyPatch) -> Non
     assert inside_tmp not in vm._overlays()
     monkeypatch.setattr(vm, "PROJECT", Path("/srv/clone"))
     assert Path("/srv/clone") in vm._overlays()
+    assert Path("/var") in vm._overlays(Path("/var"))
+    monkeypatch.setattr(vm, "PROJECT", Path("/var/clone"))
+    assert Path("/var/clone") not in vm._overlays(Path("/var"))
 
 
 @pytest.mark.parametrize(("ci", "failed"), [("true", 3), ("", 0)])

@@ -4,13 +4,16 @@
 As virtme mounts it, each `open` has the guest ask the host anew, and a file's pages are forgotten
 with its last user: a program that starts again reads all its libraries again. Under emulation
 that is most of the time that starting one takes.
+
+With `--init FOLDER` before virtme's own options, the guest's first program is the `virtme-init` in
+that folder.
 """
 
 from __future__ import annotations
 
 import sys
 
-from virtme import mkinitramfs
+from virtme import mkinitramfs, resources
 from virtme.commands.run import main
 
 _TEMPLATE = "_MOUNT_ROOT_HOST"
@@ -29,6 +32,15 @@ def cache_root() -> None:
     setattr(mkinitramfs, _TEMPLATE, template.replace(_PLAIN, _CACHED))
 
 
+def use_init() -> None:
+    """Have the guest begin with another program than virtme's, if that is asked for."""
+    if sys.argv[1:2] == ["--init"]:
+        folder = sys.argv[2]
+        del sys.argv[1:3]
+        setattr(resources, "find_guest_tools", lambda: folder)  # noqa: B010 - typed otherwise
+
+
 if __name__ == "__main__":
     cache_root()
+    use_init()
     sys.exit(main())

@@ -33,6 +33,7 @@ from tests.vm.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
     from tests.vm.disk import Disk
@@ -42,6 +43,7 @@ VIRTME = PROJECT / ".venv/bin/virtme-run"
 # What runs in the guest from this tree. A guest cannot keep compiled code for the next start.
 _PROGRAMS = ("bench", "dynamosd", "tests")
 GUEST_SCRIPT = PROJECT / "tests/vm/guest.sh"
+SYSTEMD = PROJECT / "tests/vm/systemd"
 # What the guest may write for the host to read.
 SHARED = (PROJECT / "demo-out", CACHE / "vm-out")
 DISK_MOUNT = "/mnt"
@@ -54,6 +56,7 @@ _TOOLS = {
     "modprobe": "kmod",
     "udevadm": "udev",
 }
+_SYSTEMD_TOOLS = {"systemctl": "systemd"}
 # Drivers for the emulated board that nothing here uses: not loading them saves 5 s a boot.
 _UNUSED_DRIVERS = (
     "ahci,button,ccp,evdev,i2c_i801,iTCO_wdt,i6300esb,kvm,kvm_amd,kvm_intel,lpc_ich,pcspkr,"
@@ -81,6 +84,7 @@ class Settings:
     cpus: int = 2
     timeout: float = 1800.0
     disk: Disk | None = None
+    systemd: bool = False
     build_modules: bool = True
     mutation: str = ""
     append: str = ""
@@ -116,9 +120,9 @@ def kvm_usable() -> bool:
     return "vmx" in flags or "svm" in flags
 
 
-def _check_tools() -> None:
+def _check_tools(tools: Mapping[str, str]) -> None:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = [pkg for tool, pkg in _TOOLS.items() if not shutil.which(tool, path=path)]
+    missing = [pkg for tool, pkg in tools.items() if not shutil.which(tool, path=path)]
     if not VIRTME.exists():
         missing.append("virtme-ng (in .venv)")
     if missing:
@@ -133,10 +137,10 @@ def _compile() -> None:
         compileall.compile_dir(PROJECT / name, quiet=2)
 
 
-def _overlays() -> list[Path]:
+def _overlays(*more: Path) -> list[Path]:
     """Choose the folders that the guest may scribble on; the scribbles are thrown away."""
     # virtme links the kernel's modules below /lib, which a bare machine has no folder for.
-    wanted = [Path("/etc"), Path("/usr/lib"), Path("/tmp"), PROJECT]  # noqa: S108
+    wanted = [Path("/etc"), Path("/usr/lib"), Path("/tmp"), *more, PROJECT]  # noqa: S108
     return [path for path in wanted if not any(other in path.parents for other in wanted)]
 
 
@@ -154,7 +158,7 @@ class Vm:
         """Check the machine and get the kernel and its modules ready."""
         if settings.tcg not in TCG_THREADS:
             raise HarnessError(f"TCG={settings.tcg}: single or multi", EXIT_USAGE)
-        _check_tools()
+        _check_tools(_TOOLS | (_SYSTEMD_TOOLS if settings.systemd else {}))
         self.settings = settings
         self.kernel = kernels.get(settings.kernel)
         if settings.build_modules:
@@ -192,6 +196,8 @@ class Vm:
 
     def shell(self) -> int:
         """Give the terminal to a shell in the guest."""
+        if self.settings.systemd:
+            raise HarnessError("SYSTEMD=1 needs a command: there is no shell", EXIT_USAGE)
         with self._folder() as name:
             run_dir = Path(name)
             argv = [*self._argv(run_dir), "--shell", str(GUEST_SCRIPT)]
@@ -235,6 +241,7 @@ class Vm:
             str(PYTHON),
             "-m",
             "tests.vm.virtme_run",
+            *(["--init", str(SYSTEMD)] if settings.systemd else []),
             "--kimg",
             str(self.kernel.image),
             "--mods=auto",
@@ -248,7 +255,7 @@ class Vm:
         ]
         if not kvm_usable():
             argv.append("--disable-kvm")
-        for overlay in _overlays():
+        for overlay in _overlays(*([Path("/var")] if settings.systemd else [])):
             argv += ["--overlay-rwdir", str(overlay)]
         for shared in SHARED:
             argv += ["--rwdir", str(shared)]
@@ -317,7 +324,9 @@ class Vm:
         console = run_dir / "console.log"
         if not console.exists():
             return
-        kept = SHARED[1] / f"console-{self.settings.kernel}.log"
+        # Two VMs of one kernel may run at a time, one of them with systemd.
+        name = self.settings.kernel + ("-systemd" if self.settings.systemd else "")
+        kept = SHARED[1] / f"console-{name}.log"
         shutil.copy(console, kept)
         if failed:
             text = console.read_text(errors="replace").replace("\r", "")

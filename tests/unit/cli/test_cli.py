@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynamosd import __version__, console, status
+from dynamosd import __version__, console, journal, status
 from dynamosd.cli import edition, main
 from dynamosd.model import LeaseTerms
 from tests.unit.build import write_policy
@@ -60,6 +61,7 @@ class Control:
         policy = {"name": "storm", "subsystem": "readahead", "mode": mode, "rule": "busy"}
         policy["reason"] = "rule busy: " + "in_flight is high and " * 20
         switch = {"time": "2026-01-01T00:00:00.000Z", "trigger": "policy", "reason": "x"}
+        switch["to"] = "original"
         shown = {"pid": os.getpid(), "version": "1", "started": "2026-01-01T00:00:00.000Z"}
         answer = {**shown, "policies": [policy], "last_switches": {"readahead": switch}}
         status.write(self.run_dir, answer)
@@ -101,6 +103,40 @@ def test_status_shows_phases_that_are_not_ordinary(control: Control) -> None:
         status.write(control.run_dir, shown)
         assert control("status") == 0
         assert (f"storm is {phase}: dynamosctl explain" in control.shown) is told
+
+
+def test_status_says_that_what_the_daemon_says_is_old(control: Control) -> None:
+    control.daemon()
+    shown = status.read(control.run_dir) or {}
+    for updated, told in ((time.time() - 60.0, True), (time.time(), False)):
+        status.write(control.run_dir, {**shown, "updated": journal.rfc3339(updated)})
+        assert control("status") == 0
+        assert (f"pid {os.getpid()}, has shown nothing for 6" in control.said) is told
+        assert ("see: dynamosctl verify" in control.said) is told
+
+
+def test_rollback_without_a_module(control: Control) -> None:
+    control.module.remove()
+    assert control("rollback", "--all") == 5
+    assert "hint: nothing is to be brought back" in control.said
+
+
+def test_explain_says_that_the_module_is_gone(control: Control) -> None:
+    control.daemon()
+    shown = status.read(control.run_dir) or {}
+    shown |= {"updated": journal.rfc3339(time.time()), "policies": []}
+    for module, told in ((None, True), ("0.1.0", False)):
+        status.write(control.run_dir, {**shown, "module": module})
+        assert control("explain", "--runtime-dir", str(control.run_dir)) == 0
+        assert ("the kernel module is not loaded: what is said here" in control.said) is told
+
+
+def test_status_does_not_take_an_older_switch_for_the_last(control: Control) -> None:
+    control.daemon()
+    control.module.kmod.switch("readahead", "random")
+    assert control("status") == 0
+    assert "active since" not in control.shown
+    assert "last seen it go to original, at 2026-01-01T00:00:00.000Z" in control.shown
 
 
 def test_status_without_a_subsystem(control: Control, tmp_path: Path) -> None:
@@ -260,8 +296,13 @@ def test_switch_is_quiet_beside_a_policy_that_only_advises(control: Control) -> 
         (("readahed", "random"), 1, "no subsystem readahed", "did you mean readahead?"),
         (("readahead", "randm"), 1, "no edition randm", "did you mean random?"),
         (("readahead", "random", "--mode", "scoped"), 2, "needs --scope", "cpus:LIST"),
-        (("readahead", "random", "--mode", "exclusiv"), 2, "'exclusiv' (choose", "--help"),
-        (("readahead", "random", "--objects", "kep"), 2, "'kep' (choose", "--help"),
+        (
+            ("readahead", "random", "--mode", "exclusiv"),
+            2,
+            '"exclusiv" is none of',
+            "did you mean exclusive?",
+        ),
+        (("readahead", "random", "--objects", "kep"), 2, '"kep" is none of', "did you mean keep?"),
         (("readahead", "random", "--timeout", "soon"), 2, '"soon" is not a duration', "--help"),
         (("readahead", "random", "--timeout", "500"), 2, '"500" is not a duration', "--help"),
         (("readahead", "random", "--timeout", "2m"), 2, "not between 1ms and 1m", "--help"),
@@ -317,6 +358,28 @@ def test_errors_as_json(control: Control) -> None:
     assert error["hint"] == "did you mean random?"
     assert control("switch", "-o", "json") == 2
     assert json.loads(control.said)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["swich", "a", "b"], "there is no command swich", "did you mean switch?"),
+        (["edition", "sett"], "there is no command sett", "did you mean set?"),
+        (["edition", "xyz"], "there is no command xyz", "commands here: list, load, unload, set"),
+        (
+            ["switch", "a", "b", "--mode", "exclsive"],
+            '--mode: "exclsive" is none of: concurrent, exclusive, per-object, scoped',
+            "did you mean exclusive?",
+        ),
+        (["list", "-o", "yaml"], '"yaml" is none of: table, json', "see: dynamosctl list --help"),
+    ],
+)
+def test_a_word_that_is_mistyped_is_guessed(
+    control: Control, words: list[str], said: str, hint: str
+) -> None:
+    assert control(*words) == 2
+    assert said in control.said
+    assert f"hint: {hint}" in control.said
 
 
 @pytest.mark.parametrize("command", ["status", "list", "switch a b", "edition list"])
@@ -839,7 +902,7 @@ while True:
     [
         ("", 0, "policies read again: storm, calm", ""),
         ("storm.yaml:1:1: error: no", 1, "storm.yaml:1:1: error: no", "last good ones stay"),
-        ("silent", 1, "", "has not read its policies within 0.5 s"),
+        ("silent", 5, "", "has not read its policies within 0.5 s"),
     ],
 )
 def test_reload(control: Control, error: str, code: int, shown: str, said: str) -> None:

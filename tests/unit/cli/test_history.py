@@ -87,14 +87,26 @@ def test_rows_are_sentences_and_the_newest_is_last(past: Past) -> None:
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  start ", rows[0])
 
 
-def test_rows_fit_a_terminal_whatever_is_in_them(past: Past) -> None:
+@pytest.mark.parametrize("width", [70, WIDTH, 200])
+def test_rows_fit_a_terminal_whatever_is_in_them(
+    past: Past, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
     past.switch(60.0, "original", "random", reason="very high " * 30)
     past.switch(60.0, "o" * 300, "r", subsystem="s" * 100)
     past.ago(5.0, "nobody_knows_this_kind_of_record", subsystem=["x"], note="\033[2J\nboo")
     lines = past()
-    assert max(map(len, lines)) <= WIDTH
+    assert width - 20 < max(map(len, lines)) <= width
     assert "\033" not in past.shown
     assert "note= [2J boo" in " ".join(past.shown.split())
+
+
+def test_a_row_is_one_line_for_a_pipe(past: Past) -> None:
+    past.switch(60.0, "original", "random", reason="very high " * 30)
+    past.switch(60.0, "random", "original", reason="very low, until-condition " * 30)
+    _, *rows = past()
+    assert [row.split()[1] for row in rows] == ["switch", "switch"]
+    assert rows[1].endswith("until-condition")
 
 
 def test_what_was_folded_is_one_row_that_counts(past: Past) -> None:
@@ -134,6 +146,17 @@ def test_filters(past: Past) -> None:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 450))
     assert past.numbers("--since", at) == [5, 6]
     assert past.numbers("--until", at.replace("Z", "+00:00"), "-n", "1") == [4]
+
+
+def test_requests_are_filtered_by_what_they_are_about(past: Past) -> None:
+    past.ago(90.0, "trouble", n=0, policy="storm", subsystem="readahead")
+    past.ago(80.0, "request", n=1, command="pause", policy="storm", subsystem="")
+    past.ago(70.0, "request", n=2, command="pause", policy="", subsystem="readahead")
+    past.ago(60.0, "request", n=3, command="pause", policy="", subsystem="")
+    past.ago(50.0, "request", n=4, command="accept", id="k3")
+    past.ago(40.0, "request", n=5, command="pause", policy="calm", subsystem="")
+    assert past.numbers("--policy", "storm") == [0, 1, 2, 3]
+    assert past.numbers("--subsystem", "readahead") == [0, 1, 2, 3]
 
 
 def test_a_policys_subsystem_is_known_from_the_daemon_too(past: Past) -> None:
@@ -221,7 +244,9 @@ def test_a_large_journal_takes_little_memory(past: Past) -> None:
 
 def begin(past: Past, *words: str) -> subprocess.Popen[str]:
     """Begin to follow, as a program of its own."""
-    command = [sys.executable, "-m", "dynamosd.cli", "history", "-f", *words]
+    # Who runs these tests in the background of a shell has SIGINT ignored, and its children have.
+    command = ["env", "--default-signal=INT"]
+    command += [sys.executable, "-m", "dynamosd.cli", "history", "-f", *words]
     command += ["--journal", str(past.path), "--runtime-dir", str(past.run_dir)]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -270,6 +295,25 @@ def test_following_waits_for_a_journal(past: Past) -> None:
 @pytest.mark.parametrize(
     ("record", "text"),
     [
+        (
+            {"kind": "request", "command": "pause", "policy": "", "subsystem": "s"}
+            | {"result": "ok", "uid": 0, "login": 7, "pid": 12},
+            "pause s, asked by uid 0 (login 7), pid 12: ok",
+        ),
+        (
+            {"kind": "request", "command": "clear", "subsystem": "s", "edition": "e"}
+            | {"result": "refused", "error": "no", "uid": 0, "login": None, "pid": 12},
+            "clear s e, asked by uid 0, pid 12: refused: no",
+        ),
+        (
+            {"kind": "request", "command": None, "result": "invalid", "error": "for: no"}
+            | {"uid": 5, "login": None, "pid": 12},
+            "something, asked by uid 5, pid 12: invalid: for: no",
+        ),
+        (
+            {"kind": "request", "result": "refused", "error": "3 more were not done"},
+            "something: refused: 3 more were not done",
+        ),
         ({"kind": "stop", "clean": False}, "daemon left; not all is back at its baseline"),
         ({"kind": "reload", "policies": ["a", "b"]}, "policies read again: a, b"),
         ({"kind": "resume", "policy": "a", "subsystem": "", "uid": None}, "its time is over"),
@@ -350,4 +394,4 @@ def test_every_kind_that_is_documented_has_words_of_its_own() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     table = text.partition("| kind | when | keys |\n")[2].partition("\n\n")[0]
     first_column = "".join(row.split("|")[1] for row in table.splitlines())
-    assert set(re.findall("`(.*?)`", first_column)) == set(words._KINDS)
+    assert set(re.findall("`(.*?)`", first_column)) == set(words.KINDS)

@@ -69,7 +69,7 @@ def test_without_a_daemon_and_a_journal(show: Shown) -> None:
     assert "random: modes concurrent, exclusive, per-object, scoped; parameters window=64" in text
     assert "page_cache_ra_order direct original* 9 2" in text
     assert "no lease" in text
-    assert "no daemon is running: policies, pauses and advice are not known" in text
+    assert "no daemon is running: policies, pins, pauses and advice are not known" in text
     answer = show.answer()
     assert (answer["kind"], answer["active"]) == ("Subsystem", "original")
     assert answer["editions"][1]["parameters"] == {"window": "64"}
@@ -103,10 +103,10 @@ def test_since_a_switch_object_by_object_was_over(show: Shown) -> None:
 def test_since_when_is_not_made_up(show: Shown) -> None:
     show.module.kmod.switch("readahead", "random")
     assert "since when is not known: " in show.text()
-    assert "has no switch of it since the machine was started" in show.text()
+    assert "has no switch to random since the machine was started" in show.text()
     show.now = 1_000_000_000.0
     show.record("random")
-    assert "has no switch of it since the machine was started" in show.text()
+    assert "has no switch to random since the machine was started" in show.text()
     show.now = time.time()
     show.record("original")
     assert "the last switch in the journal is to original" in show.text()

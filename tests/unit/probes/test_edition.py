@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamosd.errors import Exhausted
 from dynamosd.model import (
     Counts,
     Edition,
@@ -165,6 +168,26 @@ def test_edition_that_comes_and_goes(module: FakeModule, clock: ManualClock) -> 
     sample = sampler.sample()
     assert not sample.mismatches
     assert sample.probes["readahead", "page_cache_ra_order", "streaming"].calls == 8
+
+
+def test_probe_that_cannot_be_read_for_want_of_memory_is_kept(
+    module: FakeModule, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = FakeProbe()
+    sampler = Sampler(module.kmod, probe, clock.now)
+
+    def fail() -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    probe.between = fail
+    with pytest.raises(Exhausted, match="no memory"):
+        sampler.sample()
+    probe.between = bytes
+    monkeypatch.setattr(FakeProbe, "cost", lambda _: fail())
+    assert sampler.expenses() is None
+    assert not probe.closed
+    assert sampler.sample().probes is not None
+    assert not sampler.take_loss()
 
 
 def test_probe_that_fails_is_left_out(module: FakeModule, clock: ManualClock) -> None:

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which kernel runs the tests that one kernel is enough for.
+
+A file that says `pytestmark = pytest.mark.one_kernel` tests what a person or the daemon does with
+the module, not what the module does with the kernel: one of the kernels that run the tests together
+(`DYNAMOS_TOGETHER`) runs it. A test with `one_kernel(each="test")` has so many combinations that
+they are shared out one by one. A kernel that runs the tests alone runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def cost(group: str, tests: int) -> int:
+    """Give what a group costs, in tests of a few seconds: a file of them has a daemon to start."""
+    return tests if "::" in group else 8 + 4 * tests
+
+
+def shared_out(groups: Mapping[str, int], kernels: Sequence[str]) -> dict[str, str]:
+    """Give each group's kernel; `groups` has what each of them costs.
+
+    The largest goes first, each to the kernel that has the least so far.
+    """
+    load = dict.fromkeys(kernels, 0)
+    kernel_of = {}
+    for name in sorted(groups, key=lambda name: (-groups[name], name)):
+        kernel = min(load, key=lambda each: load[each])
+        load[kernel] += groups[name]
+        kernel_of[name] = kernel
+    return kernel_of

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tests that one kernel is enough for are run on exactly one of those that run together."""
+
+from __future__ import annotations
+
+from tests.kernel.shares import cost, shared_out
+
+GROUPS = {"a": 10, "b": 90, "c": 20, "d": 5}
+
+
+def test_every_group_has_one_kernel_and_none_has_all_the_work() -> None:
+    kernel_of = shared_out(GROUPS, ["6.1", "6.12"])
+    assert kernel_of == {"b": "6.1", "c": "6.12", "a": "6.12", "d": "6.12"}
+
+
+def test_a_file_costs_more_than_as_many_tests_one_by_one() -> None:
+    assert cost("tests/kernel/test_x.py", 3) > 3 * cost("tests/kernel/test_y.py::test[a]", 1)
+
+
+def test_who_is_alone_runs_everything() -> None:
+    assert set(shared_out(GROUPS, ["6.1"]).values()) == {"6.1"}
+
+
+def test_all_kernels_come_to_the_same_result() -> None:
+    assert shared_out(dict(reversed(GROUPS.items())), ["6.1", "6.12"]) == shared_out(
+        GROUPS, ["6.1", "6.12"]
+    )
