@@ -189,8 +189,7 @@ class Controller:
         """Evaluate every policy that is due, and carry out what it decides."""
         self._notice(kernel)
         now, wall = self.clock.now(), self.clock.wall()
-        self.leases.want(self.policies, self.pins.at_home)
-        self.leases.keep(now)
+        self._keep_leases(now)
         due = [each for each in self._running.values() if each.ticker.is_due(now)]
         evaluated = {
             each.policy.name: self._evaluate(each, kernel, signals, now, wall) for each in due
@@ -202,6 +201,19 @@ class Controller:
                 self._act(running, made, kernel)
         for pin in [*self.orders.pins.values()]:
             self._keep_pin(pin, kernel)
+
+    def _keep_leases(self, now: float) -> None:
+        """Have the module know what is to be done if we are lost.
+
+        From `original`, where a subsystem is pinned, nothing is a reason to leave.
+        """
+        at_home = {
+            each.subsystem
+            for each in self.orders.pins.values()
+            if each.edition == ORIGINAL and self._seen.get(each.subsystem) == Standing(ORIGINAL)
+        }
+        self.leases.want(self.policies, at_home)
+        self.leases.keep(now)
 
     def _notice(self, kernel: KernelState) -> None:
         """Record switches that others have made since the last tick."""
@@ -449,6 +461,8 @@ class Controller:
         subsystem = kernel.subsystems.get(pin.subsystem)
         check(pin, kernel, self._barred(subsystem, self.clock.wall()) if subsystem else {})
         trouble = self.pins.begin(pin)
+        # Before the switch: if we are lost right after it, the module must not take it for home.
+        self._keep_leases(self.clock.now())
         # One that is refused again is another one.
         self.journal.forget("switch", pin.subsystem)
         return self._keep_pin(pin, kernel), trouble

@@ -152,8 +152,7 @@ class LeaseKeeper:
     def want(self, policies: Iterable[Policy], at_home: Container[str] = ()) -> None:
         """Have the leases that these policies need; those of others are `release`'s business.
 
-        The subsystems that are ``at_home`` are pinned to `original`: a daemon that is lost is no
-        reason to leave it.
+        The subsystems that are ``at_home`` stay as they are when the daemon is lost.
         """
         enforcing = [policy for policy in policies if policy.mode is Mode.ENFORCE]
         # A switch that holds callers holds the loop too, and with it the renewal of all leases.

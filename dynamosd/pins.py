@@ -41,12 +41,6 @@ class Pins:
     _troubles: dict[str, str] = field(default_factory=dict)
     _try_at: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def at_home(self) -> frozenset[str]:
-        """The subsystems that are pinned to `original`."""
-        pins = self.orders.pins.values()
-        return frozenset(each.subsystem for each in pins if each.edition == ORIGINAL)
-
     def status(self) -> list[Json]:
         """Give what programs see of them."""
         return [

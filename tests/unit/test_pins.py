@@ -16,6 +16,7 @@ from dynamosd.api.server import ApiServer
 from dynamosd.model import LeaseTerms
 from dynamosd.orders import Orders, Person, Pin
 from dynamosd.requests import Inbox, Request
+from dynamosd.switcher import Switcher
 from tests.unit.build import write_policy
 from tests.unit.test_daemon import ORDER, House
 from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
@@ -341,6 +342,27 @@ def test_lease_of_what_is_pinned_to_original_is_hold(house: House, operator: Ope
     }
     house.run(8.0, plan)
     assert seen == ["baseline", "hold", "baseline"]
+
+
+def test_daemon_lost_right_after_a_pin_leaves_no_edition_behind(
+    house: House, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it was pinned to `original` the lease was to hold: not when calls go elsewhere."""
+    actions: dict[str, str] = {}
+    attempt = Switcher.attempt
+
+    def noting(switcher: Switcher, name: str, target: str, *rest: Any) -> Any:  # noqa: ANN401
+        actions[target] = house.module.lease_of(name)["action"]
+        return attempt(switcher, name, target, *rest)
+
+    monkeypatch.setattr(Switcher, "attempt", noting)
+    plan: Plan = {
+        1.5: operator.types("pin", "readahead", "original"),
+        4.5: operator.types("pin", "readahead", "random"),
+        7.5: operator.types("pin", "readahead", "original"),
+    }
+    house.run(9.0, plan)
+    assert actions == {"random": "baseline", "original": "baseline"}
 
 
 def test_file_comes_back_and_an_older_one_has_no_pins(tmp_path: Path) -> None:
