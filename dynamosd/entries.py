@@ -15,16 +15,22 @@ from dataclasses import dataclass
 PATH = "sys/kernel/tracing/enabled_functions"
 """Below ``/``. Only root may read it."""
 
-_FIRST = re.compile(r"(?P<name>[^\s(]+)(?: \[\S+\])?(?: \((?P<users>\d+)\))?(?P<rest>.*)")
+_FIRST = re.compile(
+    r"(?P<name>[^\s(]+)(?: \[(?P<module>\S+)\])?(?: \((?P<users>\d+)\))?(?P<rest>.*)"
+)
 _OURS = re.compile(r"\bredirect\+\S+ \[dynamos\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One function's entry: how many use it, and the kernel's text about it."""
+    """One function's entry: how many use it, and the kernel's text about it.
+
+    ``module`` is the one that has the function, "" for the kernel itself.
+    """
 
     users: int
     text: str
+    module: str = ""
 
     @property
     def _is_redirected(self) -> bool:
@@ -54,5 +60,7 @@ def parse(text: str) -> Mapping[str, Sequence[Entry]]:
     for block in blocks:
         if match := _FIRST.match(block[0]):
             rest = "\n".join([match["rest"], *block[1:]])
-            found.setdefault(match["name"], []).append(Entry(int(match["users"] or 1), rest))
+            found.setdefault(match["name"], []).append(
+                Entry(int(match["users"] or 1), rest, match["module"] or "")
+            )
     return found

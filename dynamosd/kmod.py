@@ -51,6 +51,7 @@ __all__ = [
     "Inside",
     "Kmod",
     "OpenDevice",
+    "Unfit",
     "Who",
     "no_subsystem",
     "parse_event",
@@ -200,6 +201,18 @@ class Who(NamedTuple):
 
     inside: list[Inside]
     more: int
+
+
+class Unfit(NamedTuple):
+    """Why a function may not be gated: the module's errno, and its sentence."""
+
+    number: int
+    reason: str
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether it could be, and must not."""
+        return self.number == errno.EPERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +457,29 @@ class Kmod:
             raise DynamosError("events of the answer were lost", hint="try again")
         return Who(*events.inside(said, subsystem))
 
+    def check(self, function: str) -> Unfit | None:
+        """Ask whether a function may be gated; give why not, or None when it may.
+
+        Args:
+            function: its name; with that of its module and a colon before it, if it is a module's.
+
+        Raises:
+            InvalidInput: this cannot be a function's name.
+            NotUnderstood: the module does not know the question.
+            Unreachable: the module is not loaded, or we are not root.
+        """
+        command = _Command(f"check {_word(function)}", "")
+        with _reading():
+            try:
+                self._port.command(command.line)
+            except CommandFailed as failure:
+                if _is_about(failure, function):
+                    return Unfit(failure.number, failure.reason)
+                raise self._refused(failure, command) from failure
+            except OSError as error:
+                raise self._unreachable(error) from error
+        return None
+
     def events(self) -> Iterator[Event]:
         """Give events as they come, the oldest one still held first; waits for the next one.
 
@@ -624,6 +660,17 @@ class Kmod:
 
     def _names(self, *below: str) -> list[str]:
         return [folder.name for folder in _folders(self._sysfs.joinpath(*below))]
+
+
+def _is_about(failure: CommandFailed, function: str) -> bool:
+    """Tell whether the module's answer is about a function, and not about the command.
+
+    What must not be gated may be found under another name of the same text. An older module,
+    which has no such command, names no function.
+    """
+    if failure.number == errno.EINVAL:
+        return function.rpartition(":")[2] in failure.reason
+    return failure.number in {errno.EPERM, errno.ENOENT} and bool(failure.reason)
 
 
 def _word(text: object) -> str:

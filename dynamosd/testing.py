@@ -57,6 +57,8 @@ class FakeModule:
         self.device = self._folder / "device"
         self.settings = self._folder / "parameters"
         self._leases = self._folder / "leases"
+        self.denied: dict[str, tuple[int, str]] = {}
+        """Functions that may not be gated, each with an errno and a sentence."""
         self._files = self._folder / "files"
         self.kmod = Kmod(self.sysfs, self.device, self, self.open, self.settings)
 
@@ -262,6 +264,8 @@ class FakeModule:
                 self._quarantine(folder, edition, "command", os.getpid())
             case ["clear", subsystem, edition]:
                 self._clear(self._edition(self._subsystem(subsystem), edition))
+            case ["check", function]:
+                self._check(function)
             case ["who", subsystem]:
                 self._name_threads(self._subsystem(subsystem))
             case ["set", subsystem, edition, assignment] if "=" in assignment:
@@ -271,6 +275,11 @@ class FakeModule:
                 self._switch(subsystem, edition, _options(options))
             case _:
                 raise CommandFailed(errno.EINVAL, "this is no command")
+
+    def _check(self, function: str) -> None:
+        """Say whether a function may be gated: it may, unless it is in `denied`."""
+        if function in self.denied:
+            raise CommandFailed(*self.denied[function])
 
     def _subsystem(self, name: str) -> Path:
         if not (self.sysfs / name).is_dir():

@@ -82,6 +82,23 @@ example:
 """
 
 
+INSPECT_HELP = """\
+Reads the running kernel, and attaches nothing: whether the function can be
+gated and why not, its prototype, how it begins, who holds its entry, what calls
+it, whether it loops or sleeps, and what its gate counts, if it has one. It
+needs root. What must not be gated only the kernel module knows: load it first
+(modprobe dynamos).
+
+Exits with 0 when the function can be gated, with 6 when a safety rule forbids
+it, with 1 when it cannot be for another reason or there is none of that name,
+with 4 when something could not be read here, and with 3 when nothing speaks
+against it but the kernel module could not be asked.
+
+examples:
+  dynamosctl edition inspect vfs_read
+  dynamosctl edition inspect overlay:ovl_read_iter -o json | jq .prototypes
+"""
+
 TEST_HELP = """\
 A test file has made-up series of signals, and what the policy must decide when:
 the format is in docs/policy.md. Neither daemon nor kernel module is needed.
@@ -664,10 +681,16 @@ def _add_advice(commands: _Commands[_Parser]) -> None:
         _add_runtime_dir(each)
 
 
+def _inspect(args: argparse.Namespace, kmod: Kmod) -> int:
+    from dynamosd.cli.inspect import show_inspection  # noqa: PLC0415 - imports take long
+
+    return show_inspection(args, kmod)
+
+
 def _add_edition(commands: _Commands[_Parser]) -> None:
     from dynamosd.cli import arguments, edition  # noqa: PLC0415 - see the top
 
-    text = "list, load, unload, tune and quarantine editions, and see who is inside"
+    text = "inspect functions; list, load, tune, quarantine editions; see who is inside"
     parser = commands.add_parser("edition", help=text, description=text, epilog=EXIT_CODES)
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add(below, "list", "editions, their states and modules", edition.show_editions)
@@ -684,6 +707,12 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     _add_pair(clear)
     _add_timeout(clear)
     _add_runtime_dir(clear)
+    text = "all there is to know of a kernel function before one writes an edition of it"
+    inspect = _add(below, "inspect", text, _inspect, INSPECT_HELP)
+    inspect.add_argument("function", metavar="FUNCTION", help="its name, or MODULE:NAME")
+    inspect.add_argument(
+        "--all", action="store_true", help="every caller, however many; else some 200 of them"
+    )
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
 

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All that is known of a kernel function, as one answer.
+
+An `Inspector` reads what does not change while it lives once, however many functions it is asked
+about: names, types and text are some 60 MB. What cannot be read here is told in the answer, and
+the rest is told all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from dynamosd import entries
+from dynamosd.doctor import Machine
+from dynamosd.errors import DynamosError, InvalidInput, NotSupported
+from dynamosd.kmod import ROOT_HINT
+from dynamosd.workshop import body, gating, holders, kcore, names, symbols
+from dynamosd.workshop.body import Facts
+from dynamosd.workshop.btf import Btf
+from dynamosd.workshop.callers import Callers, Finder
+from dynamosd.workshop.declarations import Prototype, prototype
+from dynamosd.workshop.gating import Evidence, Judgement, Verdict
+from dynamosd.workshop.holders import Holder
+from dynamosd.workshop.kcore import Kcore
+from dynamosd.workshop.names import Named
+from dynamosd.workshop.symbols import Symbol, Symbols
+from dynamosd.workshop.text import Tell, Text
+
+TRACEABLE = "sys/kernel/tracing/available_filter_functions"
+BTF = "sys/kernel/btf"
+MOST_CALLERS = 200
+"""Places that are looked at, if nobody wants all."""
+
+_NAME = re.compile(r"(?:[\w-]{1,63}:)?[\w.$]{1,255}", re.ASCII)
+_BTF_HINT = "boot a kernel with CONFIG_DEBUG_INFO_BTF"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one edition of a function got in a second, and who is in it now."""
+
+    edition: str
+    calls_per_second: float
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A subsystem that has the function. ``rates`` is empty while there is no gate."""
+
+    subsystem: str
+    backend: str
+    active: str
+    editions: tuple[str, ...]
+    rates: tuple[Rate, ...] = ()
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether calls go through a gate now."""
+        return self.backend not in {"none", "waiting"}
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What could not be told, why, and what to do."""
+
+    what: str
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The answer. ``body`` and ``callers`` are None when the text is not to be had."""
+
+    named: Named
+    judgement: Judgement
+    prototypes: tuple[Prototype, ...]
+    body: Facts | None
+    entry: tuple[str, ...]
+    callers: Callers | None
+    holders: tuple[Holder, ...]
+    standings: tuple[Standing, ...]
+    missing: tuple[Missing, ...]
+    can_see_holders: bool = True
+
+    @property
+    def exit_code(self) -> int:
+        """Give what a program ends with: docs/workshop.md has the table."""
+        match self.judgement.verdict:
+            case Verdict.DENIED:
+                return 6
+            case Verdict.NO:
+                return 1
+        if self.missing:
+            return NotSupported.exit_code
+        return 3 if self.judgement.verdict is Verdict.UNSURE else 0
+
+
+class Inspector:
+    """Inspects functions of the running kernel. Close it."""
+
+    def __init__(self, machine: Machine, tell: Tell = lambda _what, _part: None) -> None:
+        """Read nothing yet. ``tell`` is told what takes long, and how far it has come."""
+        self._machine = machine
+        self._tell = tell
+        self._open = contextlib.ExitStack()
+        self._modules: dict[str, Btf] = {}
+
+    def close(self) -> None:
+        """Close it."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The kernel's names. Raises `NotSupported`."""
+        self._tell("reading the kernel's symbols", 0.0)
+        return symbols.read(self._machine.root)
+
+    @cached_property
+    def traceable(self) -> bytes | None:
+        """What can be traced, a line each; None when only root may see it."""
+        self._tell("reading what can be traced", 0.0)
+        text = self._machine.text(TRACEABLE)
+        return None if text is None else f"\n{text}".encode("utf-8", "replace")
+
+    @cached_property
+    def _vmlinux(self) -> Btf:
+        return self._read_btf("vmlinux", None)
+
+    def _btf(self, module: str) -> Btf:
+        """Give type information, read once. Raises `DynamosError`."""
+        if not module:
+            return self._vmlinux
+        if module not in self._modules:
+            self._modules[module] = self._read_btf(module, self._vmlinux)
+        return self._modules[module]
+
+    def _read_btf(self, name: str, base: Btf | None) -> Btf:
+        self._tell("reading the kernel's type information", 0.0)
+        path = self._machine.root / BTF / name
+        try:
+            return Btf(path.read_bytes(), base, str(path))
+        except OSError as error:
+            raise NotSupported(f"{path}: {error.strerror}", hint=_BTF_HINT) from error
+
+    @cached_property
+    def text(self) -> Text:
+        """The kernel's text. Raises `NotSupported`."""
+        if not self.symbols.has_addresses:
+            said = f"/{symbols.PATH} shows no addresses"
+            hint = f"{ROOT_HINT}; sysctl kernel.kptr_restrict must not be 2"
+            raise NotSupported(said, hint=hint)
+        opened = self._open.enter_context(Kcore(self._machine.root / kcore.PATH))
+        return Text(opened, self.symbols, self._tell)
+
+    @cached_property
+    def _finder(self) -> Finder:
+        return Finder(self.text, self._tell)
+
+    def inspect(
+        self, function: str, most: int = MOST_CALLERS, pause: Callable[[float], None] = time.sleep
+    ) -> Inspection:
+        """Tell all that is known of a function.
+
+        Args:
+            function: its name, with that of its module and a colon before it if it is a module's.
+            most: how many places that may be callers are looked at.
+            pause: waits, between two looks at the counters of one that is gated.
+
+        Raises:
+            InvalidInput: this cannot be a name.
+            NotSupported: the kernel shows no symbols.
+        """
+        if not _NAME.fullmatch(function):
+            hint = "a function is named like function, or module:function"
+            raise InvalidInput(f"{function[:64]!r} is not a function's name", hint=hint)
+        named = names.find(self.symbols, function)
+        missing: list[Missing] = []
+        found = self._prototypes(named, missing)
+        held = tuple(holders.find(self._machine, named.aliases))
+        if self.traceable is None:
+            missing.append(Missing("what can be traced", "only root may see it", ROOT_HINT))
+        evidence = Evidence(named, self.symbols, self.traceable, found, held)
+        facts, callers = self._look(named.symbol, most, missing)
+        entry = tuple(self.text.show(each) for each in facts.entry) if facts else ()
+        return Inspection(
+            named,
+            gating.judge(self._machine, evidence),
+            found,
+            facts,
+            entry,
+            callers,
+            held,
+            tuple(self._standings(named.name, pause)),
+            tuple(missing),
+            self._machine.text(entries.PATH) is not None,
+        )
+
+    def _prototypes(self, named: Named, missing: list[Missing]) -> tuple[Prototype, ...]:
+        """Give what a function's prototypes may be: one, if the kernel's types know it."""
+        if not named.same or not any(each.is_text for each in named.same):
+            return ()
+        try:
+            btf = self._btf(named.same[0].module)
+            made = [prototype(btf, named.name, each) for each in btf.functions(named.name)]
+        except DynamosError as error:
+            missing.append(Missing("prototype", error.message, error.hint))
+            return ()
+        return tuple(dict.fromkeys(made))
+
+    def _look(
+        self, symbol: Symbol | None, most: int, missing: list[Missing]
+    ) -> tuple[Facts | None, Callers | None]:
+        """Look at a function's text, and at what leads to it."""
+        if symbol is None or not symbol.is_text:
+            return None, None
+        try:
+            facts = body.look(self.text.body(symbol), self.symbols)
+            return facts, self._finder.find(symbol, most)
+        except DynamosError as error:
+            missing.append(Missing("entry, callers, loops", error.message, error.hint))
+            return None, None
+
+    def _standings(self, name: str, pause: Callable[[float], None]) -> Iterator[Standing]:
+        """Give the subsystems that have the function, and what its editions get now."""
+        kmod = self._machine.kmod
+        if not kmod.loaded:
+            return
+        before, begin = kmod.read(), time.monotonic()
+        having = [each for each in before.subsystems.values() if name in each.functions]
+        if not any(_is_gated(each.functions[name].backend) for each in having):
+            for each in having:
+                backend = each.functions[name].backend
+                yield Standing(each.name, backend, each.active, tuple(each.editions))
+            return
+        pause(1.0)
+        after, seconds = kmod.read(), max(time.monotonic() - begin, 1e-3)
+        for each in having:
+            now = after.subsystems.get(each.name)
+            if now is None or name not in now.functions:
+                continue
+            counts = each.functions[name].counts
+            rates = tuple(
+                Rate(edition, (new.calls - counts[edition].calls) / seconds, new.in_flight)
+                for edition, new in now.functions[name].counts.items()
+                if edition in counts
+            )
+            backend = now.functions[name].backend
+            yield Standing(each.name, backend, now.active, tuple(now.editions), rates)
+
+
+def _is_gated(backend: str) -> bool:
+    return backend not in {"none", "waiting"}
