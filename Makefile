@@ -8,6 +8,7 @@ KERNEL ?= 6.1
 FUZZ ?= 1000000
 TORTURE ?= 3000
 CYCLES ?= 500
+INSPECT ?= 500
 DEBUG ?= debug
 
 PY := .venv/bin/python
@@ -81,7 +82,7 @@ test-unit: setup ## Run the tests that need no kernel module
 
 # Targets that run tests in a VM of each of KERNELS. The VMs run at the same time; each one's output
 # comes in one piece when it has ended. What one of them is enough for, one runs (tests/kernel/shares.py).
-IN_GUESTS := test-kernel fail-steps stress torture soak fuzz
+IN_GUESTS := test-kernel fail-steps stress torture soak fuzz inspect
 .PHONY: $(IN_GUESTS)
 test-kernel: ## Run tests/kernel in a VM of each of KERNELS
 fail-steps: ## Make every step of the module that may fail fail, one after the other, on KERNELS
@@ -89,6 +90,7 @@ stress: ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes 
 torture: ## Do TORTURE (3000) things of every kind to the module, at random and at once, on KERNELS
 soak: ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
 fuzz: ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
+inspect: ## Inspect INSPECT (500) functions drawn at random, and gate each that can be, on KERNELS
 $(IN_GUESTS): setup
 	@DYNAMOS_TOGETHER='$(KERNELS)' $(MAKE) --no-print-directory --output-sync=target -j2 $(KERNELS:%=$@-%)
 
@@ -121,6 +123,9 @@ $(eval $(call in_guest,soak,$(or $(SWITCHES),10000) switches and $(CYCLES) cycle
 	$(SEEDED) DYNAMOS_SWITCHES=$(or $(SWITCHES),10000) DYNAMOS_CYCLES=$(CYCLES) APPEND="$$$$APPEND slab_nomerge",\
 	$(TORTURE_PY) -k soak))
 $(eval $(call in_guest,fuzz,$(FUZZ) lines into the device,DYNAMOS_FUZZ=$(FUZZ),-s tests/kernel/test_fuzz.py))
+
+$(eval $(call in_guest,inspect,$(INSPECT) functions inspected,$(SEEDED) DYNAMOS_INSPECT=$(INSPECT),\
+	-s tests/kernel/test_inspect.py -k random))
 
 .PHONY: test-service
 test-service: setup ## Run tests/system, the service under systemd, in a VM of the last of KERNELS

@@ -34,6 +34,8 @@ _MOST_BYTES = 8
 """Of an instruction, that are shown to a person."""
 _MOST_SHOWN = 20
 """Of callers, that are shown to a person who does not want all."""
+_MOST_PLACES = 8
+"""Of offsets in a function, that are shown to a person."""
 _NOT_SEEN = (
     "calls through pointers, static calls that are not patched into the text, and calls by "
     "modules are not seen; where it was inlined there is no call, and a gate is not there either"
@@ -42,11 +44,9 @@ _NOT_SEEN = (
 
 def show_inspection(args: argparse.Namespace, kmod: Kmod) -> int:
     """Show all that is known of a function."""
-    with (
-        contextlib.closing(Progress()) as progress,
-        Inspector(Machine(kmod), progress) as inspector,
-    ):
-        found = inspector.inspect(args.function, _EVERY if args.all else MOST_CALLERS)
+    most = _EVERY if args.all else MOST_CALLERS
+    with contextlib.closing(Progress()) as tell, Inspector(Machine(kmod), tell) as inspector:
+        found = inspector.inspect(args.function, most)
     if args.output == "json":
         print_json("Inspection", **as_json(found))
     else:
@@ -120,9 +120,8 @@ def _callers_json(callers: Callers | None) -> dict[str, object] | None:
 def _print(found: Inspection, most: int) -> None:
     symbol = found.named.symbol
     said, hue = _VERDICTS[found.judgement.verdict]
-    print(
-        f"{colour(symbol.full_name if symbol else found.named.name, 'bold')}: {colour(said, hue)}"
-    )
+    name = symbol.full_name if symbol else found.named.name
+    print(f"{colour(name, 'bold')}: {colour(said, hue)}")
     for reason in found.judgement.reasons:
         _item(reason.text, "- ")
         if reason.hint:
@@ -168,16 +167,15 @@ def _print_entry(found: Inspection, facts: Facts) -> None:
     symbol = found.named.symbol
     start = symbol.address if symbol else 0
     _head(f"entry ({facts.size} bytes, {facts.instructions} instructions, as they are now)")
-    rows = []
     for each, text in zip(facts.entry, found.entry, strict=True):
-        code = (
-            each.code.hex(" ") if len(each.code) <= _MOST_BYTES else f"{each.code[:7].hex(' ')} …"
-        )
-        rows.append((f"+{each.address - start:#x}", code, text))
-    for line in table(("", "", ""), rows)[1:]:
-        print(f"{_INDENT}{line}")
+        offset = f"+{each.address - start:#x}"
+        _item(text, f"{offset:<6} {_bytes(each.code):<{3 * _MOST_BYTES}} ")
     if not facts.is_whole:
         _item("not all of it can be disassembled: what follows is of its first part")
+
+
+def _bytes(code: bytes) -> str:
+    return code.hex(" ") if len(code) <= _MOST_BYTES else f"{code[: _MOST_BYTES - 1].hex(' ')} …"
 
 
 def _print_holders(found: Inspection) -> None:
@@ -188,7 +186,7 @@ def _print_holders(found: Inspection) -> None:
     for each in found.holders:
         _item(f"{each.kind}: {each.text}")
     if not found.holders:
-        _item("nobody" if found.can_see_holders else "only root may see it")
+        _item("nobody" if found.can_see_holders else "that cannot be seen here")
 
 
 def _print_callers(callers: Callers, most: int) -> None:
@@ -220,8 +218,9 @@ def _print_body(facts: Facts) -> None:
 def _inside(facts: Facts) -> Iterator[str]:
     """Say what the function does that its replacement has to reckon with."""
     if facts.loops:
-        jumps = ", ".join(f"+{each.at:#x} to +{each.to:#x}" for each in facts.loops[:_MOST_SHOWN])
-        yield f"jumps back, so it may loop: {jumps}{_more(facts.loops)}"
+        targets = sorted({each.to for each in facts.loops})
+        where = ", ".join(f"+{each:#x}" for each in targets[:_MOST_PLACES])
+        yield f"jumps back, so it may loop: to {where}{_more(targets)}"
     else:
         yield "no jump back: it does not loop itself"
     if facts.sleeps:
@@ -231,7 +230,7 @@ def _inside(facts: Facts) -> Iterator[str]:
     if facts.may_allocate:
         yield f"allocates, and sleeps then if its flags allow it: {_calls(facts.may_allocate)}"
     if facts.pointers:
-        places = ", ".join(f"+{each:#x}" for each in facts.pointers[:_MOST_SHOWN])
+        places = ", ".join(f"+{each:#x}" for each in facts.pointers[:_MOST_PLACES])
         yield f"calls or jumps through pointers at {places}{_more(facts.pointers)}"
 
 
@@ -243,7 +242,7 @@ def _calls(calls: Iterable[Call]) -> str:
 
 
 def _more(listed: Sequence[object]) -> str:
-    return f" and {len(listed) - _MOST_SHOWN} more" if len(listed) > _MOST_SHOWN else ""
+    return f" and {len(listed) - _MOST_PLACES} more" if len(listed) > _MOST_PLACES else ""
 
 
 def _print_standings(found: Inspection) -> None:

@@ -11,11 +11,12 @@ What is read may be cut off or wrong in any way: then the answer is a `DynamosEr
 
 from __future__ import annotations
 
+import bisect
 import enum
 import struct
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,8 @@ from dynamosd.probes.btf import MAGIC
 
 _HEADER = struct.Struct("<HBBIIIII")
 """Magic, version, flags, header's length, then offset and length of types and of strings."""
+_FUNCTION = struct.Struct("<II")
+"""Name and info of a function's type."""
 _WORD = 4
 _LONGEST_NAME = 512
 
@@ -65,7 +68,25 @@ _EACH = {
 }
 """Words of each member, value or parameter that follows."""
 _WORDS = [0] + [_FIXED.get(kind, 3) for kind in Kind if kind]
+_KIND, _COUNT = 0x1F, 0xFFFF
+"""Of a type's second word: its kind, 24 bits up, and how many members follow."""
+_LINKAGES = range(3)
+"""Where a function's type has a count of members: static, global, or not here."""
 _MORE = [_EACH.get(kind, 0) for kind in Kind]
+
+
+class _Steps(dict[int, int]):
+    """How many words a type has, by its second word: there are 100,000 types, and few such words.
+
+    Raises `KeyError` when that is no type's.
+    """
+
+    def __missing__(self, info: int) -> int:
+        kind = info >> 24 & _KIND
+        if not 0 < kind < len(_WORDS):
+            raise KeyError(info)
+        self[info] = found = _WORDS[kind] + _MORE[kind] * (info & _COUNT)
+        return found
 
 
 class BadBtf(DynamosError):
@@ -108,8 +129,8 @@ class Btf:
         """
         self._name = name
         self._base = base
-        types, self._strings = self._sections(blob)
-        words = array("I", types)
+        self._types, self._strings = self._sections(blob)
+        words = array("I", self._types)
         if sys.byteorder == "big":
             words.byteswap()
         self._words = words
@@ -136,16 +157,16 @@ class Btf:
     @cached_property
     def _places(self) -> array[int]:
         """Where each type begins, in words. This walks through all of them, once."""
-        words, places, at, end = self._words, array("I"), 0, len(self._words)
-        kinds = len(_WORDS)
-        while at + 2 < end:
-            places.append(at)
-            info = words[at + 1]
-            kind = info >> 24 & 0x1F
-            if not 0 < kind < kinds:
-                raise self._bad(f"type {self._first + len(places) - 1} is of kind {kind}")
-            at += _WORDS[kind] + _MORE[kind] * (info & 0xFFFF)
-        if at != end:
+        words, places, at, end = self._words, array("I"), 0, len(self._words) - 2
+        steps = _Steps()
+        try:
+            while at < end:
+                places.append(at)
+                at += steps[words[at + 1]]
+        except KeyError:
+            kind = words[at + 1] >> 24 & _KIND
+            raise self._bad(f"type {self._first + len(places) - 1} is of kind {kind}") from None
+        if at != len(words):
             raise self._bad("its last type is cut off")
         return places
 
@@ -159,9 +180,9 @@ class Btf:
         return self._first + len(self._places)
 
     @cached_property
-    def _text_size(self) -> int:
-        """How many bytes of strings there are, those of the base too."""
-        return len(self._strings) + (self._base._text_size if self._base else 0)  # noqa: SLF001
+    def _before(self) -> int:
+        """How many bytes of strings the base has, behind which those of this file are counted."""
+        return len(self._base._strings) if self._base else 0  # noqa: SLF001 - the same class
 
     def string(self, at: int) -> str:
         """Give a string by its place.
@@ -169,10 +190,9 @@ class Btf:
         Raises:
             BadBtf: there is none.
         """
-        before = self._base._text_size if self._base else 0  # noqa: SLF001 - the same class
-        if self._base and at < before:
+        if self._base and at < self._before:
             return self._base.string(at)
-        at -= before
+        at -= self._before
         end = self._strings.find(b"\0", at, at + _LONGEST_NAME)
         if end < 0:
             raise self._bad(f"there is no string at {at}")
@@ -192,8 +212,8 @@ class Btf:
             raise self._bad(f"there is no type {number}")
         at = self._places[number - self._first]
         name, info, value = self._words[at : at + 3]
-        kind = Kind(info >> 24 & 0x1F)
-        end = at + _WORDS[kind] + _MORE[kind] * (info & 0xFFFF)
+        kind = Kind(info >> 24 & _KIND)
+        end = at + _WORDS[kind] + _MORE[kind] * (info & _COUNT)
         rest = tuple(self._words[at + 3 : end])
         return Type(kind, self.string(name), value, rest, bool(info >> 31))
 
@@ -203,18 +223,13 @@ class Btf:
         Raises:
             BadBtf: what is there is no function with a prototype.
         """
-        own = len(self._strings)
-        before = self._text_size - own
-        found = [
-            number
-            for at in self._named(name.encode("ascii", "replace"))
-            for number in self._functions.get(before + at, ())
-        ]
+        encoded = name.encode("utf-8", "replace")
+        before = self._before
+        places = [before + at for at in self._named(encoded)]
         if self._base:
             # A name that vmlinux has, too, is not there twice.
-            inherited = self._base._named(name.encode("ascii", "replace"))  # noqa: SLF001
-            found += [each for at in inherited for each in self._functions.get(at, ())]
-        return [self._prototype(number) for number in found]
+            places += self._base._named(encoded)  # noqa: SLF001 - the same class
+        return [self._prototype(value) for at in places for value in self._functions(at)]
 
     def _named(self, name: bytes) -> list[int]:
         """Give the places of a name. It may be the end of a longer string."""
@@ -225,17 +240,21 @@ class Btf:
             at = self._strings.find(wanted, at + 1)
         return places
 
-    @cached_property
-    def _functions(self) -> Mapping[int, list[int]]:
-        """The numbers of this file's own functions, by their names' places."""
-        words, found = self._words, dict[int, list[int]]()
-        for number, at in enumerate(self._places, self._first):
-            if words[at + 1] >> 24 & 0x1F == Kind.FUNC:
-                found.setdefault(words[at], []).append(number)
-        return found
+    def _functions(self, name: int) -> Iterator[int]:
+        """Give what this file's functions are about whose name is at a place."""
+        for linkage in _LINKAGES:
+            head = _FUNCTION.pack(name, Kind.FUNC << 24 | linkage)
+            at = self._types.find(head)
+            while at >= 0:
+                # What only looks like it is in the middle of another type.
+                word, rest = divmod(at, _WORD)
+                place = bisect.bisect_left(self._places, word)
+                if not rest and self._places[place : place + 1] == array("I", [word]):
+                    yield self._words[word + 2]
+                at = self._types.find(head, at + 1)
 
     def _prototype(self, number: int) -> Type:
-        found = self.type(self.type(number).value)
+        found = self.type(number)
         if found.kind is not Kind.FUNC_PROTO:
-            raise self._bad(f"function {number} has no prototype")
+            raise self._bad(f"a function is of type {number}, which is no prototype")
         return found

@@ -9,6 +9,7 @@ the function that they are in from its beginning: what is told is an instruction
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,8 @@ from dynamosd.workshop.symbols import Symbol
 from dynamosd.workshop.text import Instruction, Tell, Text
 
 TEXT = ("_stext", "_etext")
-DATA = ("__start_rodata", "_end")
-"""Constants, variables, and what was for the boot only."""
+DATA = (("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start", "__bss_stop"))
+"""Constants and variables. What was for the boot only has been freed, and is somebody else's."""
 
 _WINDOW = 1 << 16
 _DISTANCE = struct.Struct("<i")
@@ -120,13 +121,12 @@ class Finder:
 
     def _pointers(self, wanted: int) -> Iterator[str]:
         """Give the places in the kernel's data that hold an address."""
-        try:
-            start, data = self._text.area(*DATA)
-        except DynamosError:
-            return
-        for at in _find_all(data, _POINTER.pack(wanted), 0, len(data)):
-            if (start + at) % _POINTER.size == 0:
-                yield self._text.symbols.describe_data(start + at)
+        for first, last in DATA:
+            with contextlib.suppress(DynamosError):
+                start, data = self._text.area(first, last)
+                for at in _find_all(data, _POINTER.pack(wanted), 0, len(data)):
+                    if (start + at) % _POINTER.size == 0:
+                        yield self._text.symbols.describe_data(start + at)
 
 
 def _find_all(text: bytes, wanted: bytes, start: int, end: int) -> Iterator[int]:

@@ -15,7 +15,8 @@ from dynamosd.workshop.btf import BadBtf, Btf, Kind, Type
 _QUALIFIERS = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
 _WORDS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
 _NO_TYPES = frozenset({Kind.FUNC, Kind.VAR, Kind.DATASEC, Kind.DECL_TAG})
-_STEPS = 1000
+_DEEPEST = 50
+_STEPS = 2000
 """Far more than anybody can read. Types that are wrong may go round in circles."""
 
 
@@ -62,6 +63,7 @@ class _Declarer:
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
         self._left = _STEPS
+        self._depth = 0
 
     def pairs(self, function: Type) -> tuple[list[tuple[str, int]], bool]:
         """Give names and types of a function's parameters, and whether more may follow."""
@@ -72,6 +74,15 @@ class _Declarer:
 
     def declare(self, number: int, inside: str = "") -> str:
         """Put a type around what is inside."""
+        if self._depth > _DEEPEST:
+            raise BadBtf("a type is built of itself, or of too many others")
+        self._depth += 1
+        try:
+            return self._declare(number, inside)
+        finally:
+            self._depth -= 1
+
+    def _declare(self, number: int, inside: str) -> str:
         qualifiers, found = self._unqualified(number)
         match found.kind:
             case Kind.PTR:

@@ -97,7 +97,8 @@ def _ask(machine: Machine, symbol: Symbol) -> tuple[Reason | None, str]:
         return None, f"{said} ({hint})"
     if not unfit:
         return None, ""
-    return Reason(unfit.reason, "docs/consistency.md: never gated", denied=unfit.is_denied), ""
+    hint = "docs/consistency.md: never gated" if unfit.is_denied else ""
+    return Reason(unfit.reason, hint, denied=unfit.is_denied), ""
 
 
 def _reasons(machine: Machine, evidence: Evidence) -> Iterator[Reason]:
@@ -117,7 +118,7 @@ def _against(symbol: Symbol, evidence: Evidence) -> Iterator[Reason]:
         said = f"{symbol.name} is what the compiler has made of another function"
         yield Reason(said, "its arguments may be others than in the source, and C cannot name it")
     if evidence.traceable is not None and not is_traceable(evidence.traceable, evidence.named):
-        said = f"{symbol.name} cannot be traced: it has no site for a gate"
+        said = f"{symbol.full_name} cannot be traced: it has no site for a gate"
         yield Reason(said, "notrace, noinstr, entry code, or in a file that is not traced")
     if any(each.variadic for each in evidence.prototypes):
         yield Reason("it takes variable arguments", "a gate cannot pass them on")
@@ -134,9 +135,10 @@ def _nameless(evidence: Evidence) -> Reason:
         said = f"{len(named.same)} have the name {named.name}: a gate would be at any one of them"
         return Reason(said, "gate what calls it, or what it calls")
     if named.elsewhere:
-        homes = sorted({each.module or "the kernel" for each in named.elsewhere})
-        example = next(each.full_name for each in named.elsewhere)
-        return Reason(f"{named.name} is in {', '.join(homes)}", f"say which: {example}")
+        homes = ", ".join(sorted(each.module or "the kernel" for each in named.elsewhere))
+        said = f"{named.name} is in {homes}"
+        said += f", and not in {named.module}" if named.module else ": more than one"
+        return Reason(said, f"name it as {' or '.join(each.full_name for each in named.elsewhere)}")
     if named.relatives:
         made = ", ".join(each.name for each in named.relatives)
         said = f"there is no {named.name} in this kernel, only what the compiler made of it: {made}"

@@ -71,10 +71,12 @@ def _of_entry(entry: Entry, name: str, *, is_patched: bool) -> Iterator[Holder]:
     for match in direct:
         kind = Kind.BPF if match["name"].startswith("bpf_") else Kind.DIRECT
         yield Holder(kind, " of ".join(filter(None, [match["name"], match["module"]])))
-    if not gate and not is_patched and "I" in entry.text.split():
-        who = "a livepatch" if "klp_ftrace_handler" in entry.text else "not told who"
-        yield Holder(Kind.LIVEPATCH if "klp" in who else Kind.REDIRECT, who)
-    tracers = entry.users - bool(gate) - len(direct)
+    is_redirected = not gate and not is_patched and "I" in entry.text.split()
+    if is_redirected:
+        is_livepatch = "klp_ftrace_handler" in entry.text
+        who = "the kernel does not say which"
+        yield Holder(Kind.LIVEPATCH if is_livepatch else Kind.REDIRECT, who)
+    tracers = entry.users - bool(gate) - len(direct) - is_redirected
     if tracers > 0 and not is_patched:
         yield Holder(
             Kind.TRACER, f"users of ftrace: {tracers} (kprobes at the entry are among them)"

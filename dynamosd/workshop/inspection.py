@@ -194,7 +194,7 @@ class Inspector:
         found = self._prototypes(named, missing)
         held = tuple(holders.find(self._machine, named.aliases))
         if self.traceable is None:
-            missing.append(Missing("what can be traced", "only root may see it", ROOT_HINT))
+            missing.append(self._blind())
         evidence = Evidence(named, self.symbols, self.traceable, found, held)
         facts, callers = self._look(named.symbol, most, missing)
         entry = tuple(self.text.show(each) for each in facts.entry) if facts else ()
@@ -210,6 +210,11 @@ class Inspector:
             tuple(missing),
             self._machine.text(entries.PATH) is not None,
         )
+
+    def _blind(self) -> Missing:
+        """Say why it is not known what can be traced, and who holds an entry."""
+        hint = ROOT_HINT if self._machine.uid else "mount -t tracefs tracefs /sys/kernel/tracing"
+        return Missing("what can be traced", f"/{TRACEABLE} cannot be read", hint)
 
     def _prototypes(self, named: Named, missing: list[Missing]) -> tuple[Prototype, ...]:
         """Give what a function's prototypes may be: one, if the kernel's types know it."""

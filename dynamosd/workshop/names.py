@@ -3,27 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dynamosd.policy.problems import did_you_mean
 from dynamosd.workshop.symbols import Symbol, Symbols
-
-_ALIKE = 3
-"""Letters at a name's beginning or end that one who has mistyped it has still got right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
     """What has a name. ``symbol`` is None when nothing has, or too much.
 
-    ``same`` are all symbols of the name in the same place, the kernel or that module;
-    ``elsewhere`` those of other modules. ``aliases`` are all names of the function's address, its
-    own too; ``relatives`` what the compiler has made of it besides.
+    ``module`` is the one that was meant, "" for the kernel itself. ``same`` are all symbols of the
+    name there; ``elsewhere`` those of others. ``aliases`` are all names of the function's address,
+    its own too; ``relatives`` what the compiler has made of it besides.
     """
 
     name: str
     symbol: Symbol | None
+    module: str = ""
     same: tuple[Symbol, ...] = ()
     elsewhere: tuple[Symbol, ...] = ()
     aliases: tuple[Symbol, ...] = ()
@@ -44,11 +41,12 @@ def find(symbols: Symbols, asked: str) -> Named:
     elsewhere = tuple(each for each in found if each.module != module)
     if len(same) != 1:
         relatives = symbols.relatives(Symbol(0, name, module))
-        return Named(name, None, same, elsewhere, same, tuple(relatives))
+        return Named(name, None, module, same, elsewhere, same, tuple(relatives))
     [symbol] = same
     return Named(
         name,
         symbol,
+        module,
         same,
         elsewhere,
         tuple(symbols.aliases(symbol)),
@@ -59,17 +57,4 @@ def find(symbols: Symbols, asked: str) -> Named:
 def guess(symbols: Symbols, asked: str) -> str:
     """Give the hint ``did you mean "…"?``, or ""."""
     name = asked.rpartition(":")[2]
-    return did_you_mean(name, _near(symbols.names, name))
-
-
-def _near(names: Iterable[str], name: str) -> list[str]:
-    """Give names that may be meant: to compare all of them letter by letter takes many seconds."""
-    ends, lengths = (
-        (name[:_ALIKE], name[-_ALIKE:]),
-        range(len(name) - _ALIKE, len(name) + _ALIKE + 1),
-    )
-    return [
-        each
-        for each in names
-        if len(each) in lengths and (each.startswith(ends[0]) or each.endswith(ends[1]))
-    ]
+    return did_you_mean(name, symbols.near(name))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The names that the running kernel has for its addresses: ``/proc/kallsyms``.
 
-A line is an address, a letter and a name, and for what a module has, the module's name in
-brackets. The kernel's own come first. There are some 200,000 of them, so nothing is done line by
-line that can be done for all at once.
+A line is an address of sixteen digits, a letter and a name, and for what a module has, the module's
+name in brackets. There are some 200,000 of them, so they stay the text that they are: names are
+searched for in it, and lines in order of their text are in order of their addresses.
 """
 
 from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,19 @@ PATH = "proc/kallsyms"
 """Below ``/``."""
 
 _TEXT = "tTwW"
-_TEXT_BYTES = frozenset({b"t", b"T", b"w", b"W"})
+_LINE = re.compile(rb"([0-9a-f]{16}) (\S) ([^\t\n]+)(?:\t\[([^\]\n]+)\])?")
+_TEXT_LINES = re.compile(rb"^[0-9a-f]{16} [tTwW] .+$", re.MULTILINE)
+_OWN_LINES = re.compile(rb"^[0-9a-f]{16} \S [^\t\n]+$", re.MULTILINE)
+_AN_ADDRESS = re.compile(rb"^0*[1-9a-f]", re.MULTILINE)
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv)\b")
-_PADDING = "__pfx_"
-"""How a kernel that pads functions names the padding before one."""
+_MARK = re.compile(r"_[se]?text|_[se]inittext|__\w+_(?:start|end|begin)")
+"""Names of the linker's, for where something begins or ends."""
 _LARGEST = 1 << 20
 """No function is as large: what is farther behind a name than that has none."""
-_WORDS = 3
-"""Of a line of the kernel's own."""
+_AFTER = b"\xff"
+"""Comes behind every line that begins with the same address."""
+_ALIKE = 3
+"""Letters at a name's beginning or end that one who has mistyped it has still got right."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,91 +61,75 @@ class Symbols:
     """All of them."""
 
     def __init__(self, text: bytes) -> None:
-        """Take kallsyms apart.
+        """Keep the text of kallsyms.
 
         Raises:
-            NotSupported: there are none, or they are not what is expected.
+            NotSupported: there is no symbol.
         """
-        end = text.find(b"\t[")
-        end = len(text) if end < 0 else text.rfind(b"\n", 0, end) + 1
-        words = text[:end].split()
-        of_modules = list(_modules(text[end:]))
-        self._own = len(words) // _WORDS
-        usable = self._own * _WORDS
-        self._names = words[2:usable:_WORDS] + [row[2] for row in of_modules]
-        self._letters = words[1:usable:_WORDS] + [row[1] for row in of_modules]
-        self._modules = [row[3] for row in of_modules]
-        numbers = words[0:usable:_WORDS] + [row[0] for row in of_modules]
-        try:
-            self._addresses = [int(number, 16) for number in numbers]
-        except ValueError as error:
-            raise NotSupported(f"/{PATH} is not what is expected: {error}") from error
-        if not numbers:
+        if not _LINE.match(text):
             raise NotSupported(f"/{PATH} has no symbols", hint=ROOT_HINT)
+        self._text = b"\n" + text
 
     @cached_property
     def has_addresses(self) -> bool:
         """Whether they have addresses, which only root may see."""
-        return any(self._addresses)
-
-    def _symbol(self, number: int) -> Symbol:
-        module = _text(self._modules[number - self._own]) if number >= self._own else ""
-        letter, name = _text(self._letters[number]), _text(self._names[number])
-        return Symbol(self._addresses[number], name, module, letter)
-
-    @cached_property
-    def _numbers(self) -> dict[bytes, list[int]]:
-        found: dict[bytes, list[int]] = {}
-        for number, name in enumerate(self._names):
-            found.setdefault(name, []).append(number)
-        return found
+        return bool(_AN_ADDRESS.search(self._text))
 
     def named(self, name: str) -> list[Symbol]:
-        """Give all symbols of a name, in the order in which the kernel looks for them."""
-        numbers = self._numbers.get(name.encode("utf-8", "replace"), ())
-        return [self._symbol(number) for number in numbers]
+        """Give all symbols of a name, in the order in which the kernel has them."""
+        found = []
+        wanted = b" %s" % name.encode("utf-8", "replace")
+        for at in _find_all(self._text, wanted):
+            if self._text[at + len(wanted) : at + len(wanted) + 1] in {b"\n", b"\t", b""}:
+                found += self._line_at(at)
+        return found
+
+    def _line_at(self, at: int) -> list[Symbol]:
+        """Give the symbol of the line that a place is in; none if it is no line."""
+        match = _LINE.match(self._text, self._text.rfind(b"\n", 0, at) + 1)
+        return [_symbol(match)] if match and match.start(3) == at + 1 else []
 
     def address(self, name: str) -> int | None:
         """Give the address of a name that the kernel itself has; None when it has none."""
         return next((each.address for each in self.named(name) if not each.module), None)
 
-    @cached_property
-    def names(self) -> list[str]:
-        """All names of code, each once."""
-        pairs = zip(self._names, self._letters, strict=True)
-        return sorted({_text(name) for name, letter in pairs if letter in _TEXT_BYTES})
-
     def relatives(self, symbol: Symbol) -> list[Symbol]:
         """Give what the compiler has made of the same function: changed copies, and parts."""
         stem = _SUFFIX.split(symbol.name, maxsplit=1)[0]
-        start = bisect.bisect_left(self.names, stem)
-        found = []
-        for name in self.names[start:]:
-            if not name.startswith(stem):
-                break
-            if name != symbol.name and _SUFFIX.split(name, maxsplit=1)[0] == stem:
-                found += [each for each in self.named(name) if each.module == symbol.module]
-        return found
+        places = _find_all(self._text, b" %s." % stem.encode("utf-8", "replace"))
+        found = [each for at in places for each in self._line_at(at)]
+        found += self.named(stem) if stem != symbol.name else []
+        return sorted(
+            each
+            for each in found
+            if each.module == symbol.module
+            and each.name != symbol.name
+            and _SUFFIX.split(each.name, maxsplit=1)[0] == stem
+        )
+
+    def near(self, name: str) -> list[str]:
+        """Give names of code that are about as long, and begin or end as ``name`` does.
+
+        To compare all of them letter by letter would take many seconds.
+        """
+        wanted = name.encode("utf-8", "replace")
+        begin, end = re.escape(wanted[:_ALIKE]), re.escape(wanted[-_ALIKE:])
+        rest = b"{%d,%d}" % (max(0, len(name) - 2 * _ALIKE), len(name))
+        pattern = rb" [tTwW] (%s[^\t\n]%s|[^\t\n]%s%s)(?=[\t\n])" % (begin, rest, rest, end)
+        return sorted({_decode(each) for each in re.findall(pattern, self._text)})
 
     @cached_property
-    def _sorted(self) -> tuple[list[int], list[int]]:
-        """Addresses of code in order, with the numbers of the symbols."""
-        pairs = sorted(
-            (address, number)
-            for number, (address, letter) in enumerate(
-                zip(self._addresses, self._letters, strict=True)
-            )
-            if letter in _TEXT_BYTES and address
-        )
-        return [address for address, _ in pairs], [number for _, number in pairs]
+    def _code(self) -> list[bytes]:
+        """The lines of all code, in order of addresses."""
+        return sorted(_TEXT_LINES.findall(self._text))
 
     def _all_at(self, address: int) -> list[Symbol]:
-        addresses, numbers = self._sorted
-        first, last = (
-            bisect.bisect_left(addresses, address),
-            bisect.bisect_right(addresses, address),
-        )
-        return [self._symbol(number) for number in numbers[first:last]]
+        """Give all names of code of one place."""
+        digits = b"%016x" % address
+        first = bisect.bisect_left(self._code, digits)
+        last = bisect.bisect_right(self._code, digits + _AFTER)
+        found = _symbols(self._code[first:last])
+        return [each for each in found if not _MARK.fullmatch(each.name)] or found
 
     def aliases(self, symbol: Symbol) -> list[Symbol]:
         """Give all names of a symbol's place, its own too."""
@@ -148,19 +137,17 @@ class Symbols:
 
     def at(self, address: int) -> Symbol | None:
         """Give the code that an address is in: the last symbol that is not behind it."""
-        addresses, _ = self._sorted
-        place = bisect.bisect_right(addresses, address) - 1
+        place = bisect.bisect_right(self._code, b"%016x" % address + _AFTER) - 1
         if place < 0:
             return None
-        found = self._all_at(addresses[place])
+        found = self._all_at(int(self._code[place][:16], 16))
         # Of several names of one place, the one that others see.
         return min(found, key=lambda each: (each.letter not in "TW", len(each.name), each.name))
 
     def end(self, address: int) -> int | None:
         """Give where the next code's symbol is; None behind the last."""
-        addresses, numbers = self._sorted
-        place = bisect.bisect_right(addresses, address)
-        return addresses[place] if place < len(numbers) else None
+        place = bisect.bisect_right(self._code, b"%016x" % address + _AFTER)
+        return int(self._code[place][:16], 16) if place < len(self._code) else None
 
     def describe(self, address: int) -> str:
         """Give an address as ``name+0x10``; as a number when no code is there."""
@@ -171,21 +158,16 @@ class Symbols:
         return f"{symbol.full_name}+{offset:#x}" if offset else symbol.full_name
 
     @cached_property
-    def _data(self) -> tuple[list[int], list[int]]:
-        pairs = sorted(
-            (address, number)
-            for number, address in enumerate(self._addresses[: self._own])
-            if address
-        )
-        return [address for address, _ in pairs], [number for _, number in pairs]
+    def _own(self) -> list[bytes]:
+        """The lines of all that is the kernel's own, data too, in order of addresses."""
+        return sorted(_OWN_LINES.findall(self._text))
 
     def describe_data(self, address: int) -> str:
         """Give an address of the kernel's data as ``name+0x10``."""
-        addresses, numbers = self._data
-        place = bisect.bisect_right(addresses, address) - 1
+        place = bisect.bisect_right(self._own, b"%016x" % address + _AFTER) - 1
         if place < 0:
             return f"{address:#x}"
-        symbol = self._symbol(numbers[place])
+        [symbol] = _symbols(self._own[place : place + 1])
         offset = address - symbol.address
         return f"{symbol.name}+{offset:#x}" if offset else symbol.name
 
@@ -208,13 +190,21 @@ def read(root: Path) -> Symbols:
         raise NotSupported(message, hint=ROOT_HINT) from error
 
 
-def _modules(text: bytes) -> Iterator[tuple[bytes, ...]]:
-    """Give the words of what modules have; a line that is something else is left out."""
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == _WORDS + 1:
-            yield (*words[:_WORDS], words[_WORDS].strip(b"[]"))
+def _find_all(text: bytes, wanted: bytes) -> Iterator[int]:
+    at = text.find(wanted)
+    while at >= 0:
+        yield at
+        at = text.find(wanted, at + 1)
 
 
-def _text(name: bytes) -> str:
+def _symbols(lines: Sequence[bytes]) -> list[Symbol]:
+    return [_symbol(match) for line in lines if (match := _LINE.match(line))]
+
+
+def _symbol(match: re.Match[bytes]) -> Symbol:
+    address, letter, name, module = match.groups(b"")
+    return Symbol(int(address, 16), _decode(name), _decode(module), _decode(letter))
+
+
+def _decode(name: bytes) -> str:
     return name.decode("utf-8", "replace")

@@ -123,7 +123,7 @@ class Text:
         found = list(self.disassemble(code, symbol.address))
         end = found[-1].end if found else symbol.address
         is_whole = end == symbol.address + len(code) or not any(code[end - symbol.address :])
-        while found and found[-1].mnemonic in _FILLING:
+        while is_whole and found and found[-1].mnemonic in _FILLING:
             del found[-1]
         size = found[-1].end - symbol.address if found else 0
         return Body(symbol, code[:size] if is_whole else code, tuple(found), is_whole)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dynamosd.workshop.inspection, gating and holders: a kernel made by hand, inspected."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from pathlib import Path
+
+import pytest
+
+from dynamosd.errors import InvalidInput, NotSupported
+from dynamosd.testing import FakeModule
+from dynamosd.workshop.gating import Verdict
+from dynamosd.workshop.holders import Kind
+from dynamosd.workshop.inspection import Inspection, Inspector
+from tests.unit.workshop.kernel import NOP, RET, START, Kernel, Types, call
+
+ENABLED = "sys/kernel/tracing/enabled_functions"
+TRACEABLE = "sys/kernel/tracing/available_filter_functions"
+KPROBES = "sys/kernel/debug/kprobes/list"
+ORDER = "page_cache_ra_order"
+
+
+def types() -> Types:
+    """Give the types of `kernel`."""
+    made = Types()
+    integer = made.integer()
+    made.function("vfs_read", integer, ("fd", integer))
+    made.function("printf", integer, ("format", integer), ("", 0))
+    made.function("show", integer)
+    made.function("show", 0)
+    return made
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    """Give a kernel with a handful of functions."""
+    read_at = START + 32
+    made = Kernel(
+        tmp_path / "root",
+        {
+            "ksys_read": NOP + call(START + 5, read_at) + RET + NOP * 3,
+            "vfs_read": NOP + call(read_at + 5, read_at + 16) + RET,
+            "mutex_lock": NOP + RET,
+            "printf": NOP + RET,
+            ORDER: NOP + RET,
+            "split": NOP + RET,
+            "split.constprop.0": NOP + RET,
+            "split.cold": RET,
+            "gone.isra.0": NOP + RET,
+        },
+        bytes(16) + struct.pack("<Q", read_at) + bytes(40),
+    )
+    made.names += [
+        "ffffffff82000000 D jiffies",
+        "ffffffff81005000 t show",
+        "ffffffff81005010 t show",
+        "ffffffffc0000000 t only_here\t[some_module]",
+        "ffffffffc0001000 t twice\t[some_module]",
+        "ffffffffc0002000 t twice\t[other]",
+        "ffffffffc0002010 t vfs_read\t[other]",
+    ]
+    made.write()
+    made.put("sys/kernel/btf/vmlinux", types().blob())
+    return made
+
+
+def inspect(kernel: Kernel, module: FakeModule | None, name: str) -> Inspection:
+    """Inspect a function."""
+    with Inspector(kernel.machine(module)) as inspector:
+        return inspector.inspect(name, pause=lambda _seconds: None)
+
+
+def why(found: Inspection) -> str:
+    """Give all reasons in one text."""
+    return " | ".join(each.text for each in found.judgement.reasons)
+
+
+def test_a_function_that_can_be_gated(kernel: Kernel, module: FakeModule) -> None:
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.judgement.verdict, found.exit_code, why(found)) == (Verdict.YES, 0, "")
+    assert [each.text for each in found.prototypes] == ["int vfs_read(int fd)"]
+    assert found.entry == ("nop dword ptr [rax + rax]", "call mutex_lock", "ret")
+    assert found.body
+    assert [each.to for each in found.body.sleeps] == ["mutex_lock"]
+    assert found.callers
+    assert [each.where for each in found.callers.sites] == ["ksys_read+0x5"]
+    assert found.callers.pointers == ("some_fops",)
+    assert (found.holders, found.standings, found.missing) == ((), (), ())
+    assert "others of this name" in found.judgement.notes[0]
+
+
+def test_a_function_that_must_not_be_gated(kernel: Kernel, module: FakeModule) -> None:
+    said = "mutex_lock is not gated: it would call itself"
+    module.denied["mutex_lock"] = (errno.EPERM, said)
+    found = inspect(kernel, module, "mutex_lock")
+    assert (found.judgement.verdict, found.exit_code, why(found)) == (Verdict.DENIED, 6, said)
+
+
+def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None:
+    module.denied["vfs_read"] = (errno.EINVAL, "vfs_read: its entry cannot be traced (-22)")
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.judgement.verdict, found.exit_code) == (Verdict.NO, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("vfs_raed", "there is no function vfs_raed", 'did you mean "vfs_read"?'),
+        ("xyzzy", "there is no function xyzzy", "it may be inlined"),
+        ("jiffies", "jiffies is no function: it is data", ""),
+        ("show", "2 have the name show", "gate what calls it"),
+        ("twice", "twice is in other, some_module: more than one", "other:twice"),
+        ("nosuch:vfs_read", "and not in nosuch", "name it as vfs_read or other:vfs_read"),
+        ("gone", "only what the compiler made of it: gone.isra.0", "gate what calls it"),
+        ("gone.isra.0", "is what the compiler has made of another function", "C cannot name it"),
+        ("printf", "it takes variable arguments", "cannot pass them on"),
+        ("only_here", "some_module:only_here cannot be traced", "notrace"),
+    ],
+)
+def test_what_cannot_be_gated(
+    kernel: Kernel, module: FakeModule, name: str, said: str, hint: str
+) -> None:
+    found = inspect(kernel, module, name)
+    assert found.judgement.verdict is Verdict.NO
+    assert said in why(found)
+    assert hint in " ".join(each.hint for each in found.judgement.reasons)
+    assert found.exit_code == 1
+
+
+def test_a_function_of_a_module(kernel: Kernel, module: FakeModule) -> None:
+    kernel.put(TRACEABLE, "vfs_read\nonly_here [some_module]\n")
+    found = inspect(kernel, module, "only_here")
+    assert found.judgement.verdict is Verdict.YES
+    assert '.home = "some_module"' in found.judgement.notes[0]
+    # Neither its text nor its types are here.
+    assert {each.what for each in found.missing} == {"prototype", "entry, callers, loops"}
+    assert found.exit_code == 4
+
+
+def test_copies_by_the_compiler_are_told(kernel: Kernel, module: FakeModule) -> None:
+    found = inspect(kernel, module, "split")
+    assert found.judgement.verdict is Verdict.YES
+    assert found.judgement.notes == (
+        "calls of what the compiler made of it do not come to a gate: split.constprop.0",
+    )
+
+
+def test_two_prototypes_of_one_name(kernel: Kernel, module: FakeModule) -> None:
+    assert {each.text for each in inspect(kernel, module, "show").prototypes} == {
+        *("int show(void)", "void show(void)")
+    }
+
+
+def test_without_the_module(kernel: Kernel) -> None:
+    found = inspect(kernel, None, "vfs_read")
+    assert (found.judgement.verdict, found.exit_code) == (Verdict.UNSURE, 3)
+    assert "modprobe dynamos" in found.judgement.notes[-1]
+    assert inspect(kernel, None, "show").exit_code == 1
+
+
+def test_an_older_module_that_cannot_be_asked(kernel: Kernel, module: FakeModule) -> None:
+    module.denied["vfs_read"] = (errno.EINVAL, "unknown command check")
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.judgement.verdict, found.exit_code) == (Verdict.UNSURE, 3)
+    assert "unknown command check" in found.judgement.notes[-1]
+
+
+def test_a_module_that_is_switched_off(kernel: Kernel, module: FakeModule) -> None:
+    module.enable(0)
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.exit_code, why(found)) == (6, "the module is switched off (enable=0)")
+
+
+def test_ftrace_that_is_switched_off(kernel: Kernel, module: FakeModule) -> None:
+    kernel.put("proc/sys/kernel/ftrace_enabled", "0\n")
+    assert why(inspect(kernel, module, "vfs_read")) == "ftrace is switched off"
+
+
+# ---------------------------------------------------------------------------------- not root
+
+
+def test_not_root(kernel: Kernel, module: FakeModule) -> None:
+    (kernel.folder / "proc/kcore").unlink()
+    (kernel.folder / TRACEABLE).unlink()
+    names = (kernel.folder / "proc/kallsyms").read_text().splitlines()
+    kernel.put("proc/kallsyms", "".join(f"{'0' * 16}{each[16:]}\n" for each in names))
+    found = inspect(kernel, module, "vfs_read")
+    assert found.exit_code == 4
+    assert found.judgement.verdict is Verdict.UNSURE
+    assert [each.text for each in found.prototypes] == ["int vfs_read(int fd)"]
+    assert [each.what for each in found.missing] == ["what can be traced", "entry, callers, loops"]
+    assert "sudo" in found.missing[1].hint
+    assert inspect(kernel, module, "xyzzy").exit_code == 1
+
+
+def test_no_type_information(kernel: Kernel, module: FakeModule) -> None:
+    for blob in (b"nonsense", types().blob()[:-3]):
+        kernel.put("sys/kernel/btf/vmlinux", blob)
+        found = inspect(kernel, module, "vfs_read")
+        assert [each.what for each in found.missing] == ["prototype"]
+        assert found.exit_code == 4
+    (kernel.folder / "sys/kernel/btf/vmlinux").unlink()
+    assert "CONFIG_DEBUG_INFO_BTF" in inspect(kernel, module, "vfs_read").missing[0].hint
+
+
+def test_no_symbols(kernel: Kernel, module: FakeModule) -> None:
+    kernel.put("proc/kallsyms", "")
+    with pytest.raises(NotSupported):
+        inspect(kernel, module, "vfs_read")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b:c", "a\n", "ä", "x" * 300, "a/b", ":a", "*"])
+def test_what_is_no_name(kernel: Kernel, module: FakeModule, name: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a function's name"):
+        inspect(kernel, module, name)
+
+
+# ----------------------------------------------------------------------------------- holders
+
+GATE = "\tdirect-->dynamos_gate_vfs_read+0x0/0x30 [dynamos_vfs]\n"
+BPF = "\tdirect-->bpf_trampoline_6442539184+0x0/0xff\n"
+OTHER = "\tdirect-->my_tramp+0x0/0xff [my_module]\n"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "kinds"),
+    [
+        ("", []),
+        (f"vfs_read (1) R   D   M \ttramp: x\n{GATE}", [Kind.GATE]),
+        (f"vfs_read (2) R   D   M  ->y\n{GATE}", [Kind.GATE, Kind.TRACER]),
+        (f"vfs_read (1) R   D   M \ttramp: x\n{BPF}", [Kind.BPF]),
+        (f"vfs_read (1) R   D   M \ttramp: x\n{OTHER}", [Kind.DIRECT]),
+        ("vfs_read (1)     \ttramp: x\n", [Kind.TRACER]),
+        ("vfs_read (1) R I   \ttramp: x (klp_ftrace_handler+0x0/0x1f0)\n", [Kind.LIVEPATCH]),
+        ("vfs_read (2) R I   ->z\n", [Kind.REDIRECT, Kind.TRACER]),
+        ("vfs_read [other] (1)\nvfs_readv (1)\n", []),
+    ],
+)
+def test_who_holds_the_entry(
+    kernel: Kernel, module: FakeModule, enabled: str, kinds: list[Kind]
+) -> None:
+    kernel.put(ENABLED, enabled)
+    found = inspect(kernel, module, "vfs_read")
+    assert sorted({each.kind for each in found.holders}) == sorted(kinds)
+    refused = not {Kind.LIVEPATCH, Kind.REDIRECT}.isdisjoint(kinds)
+    assert (found.exit_code, "its entry is held" in why(found)) == (int(refused), refused)
+    assert any("back end ftrace" in each for each in found.judgement.notes) is (Kind.BPF in kinds)
+
+
+def test_kprobes(kernel: Kernel, module: FakeModule) -> None:
+    at = START + 32
+    kernel.put(
+        KPROBES,
+        f"{at:016x}  k  vfs_read+0x0    [FTRACE]\n"
+        f"{at:016x}  r  vfs_read+0x0    [DISABLED][FTRACE]\n"
+        f"{at + 10:016x}  k  vfs_read+0xa\n"
+        f"{0xFFFFFFFFC0002010:016x}  k  vfs_read+0x0  other [FTRACE]\n"
+        f"{at:016x}  k  other+0x0\nnonsense\n",
+    )
+    found = inspect(kernel, module, "vfs_read")
+    assert [(each.kind, each.text) for each in found.holders] == [
+        (Kind.KPROBE, "kprobe at +0x0 [FTRACE]"),
+        (Kind.KPROBE, "kretprobe at +0x0 [DISABLED][FTRACE]"),
+        (Kind.INSIDE, "kprobe at +0xa"),
+    ]
+    assert "kprobes inside see nothing" in found.judgement.notes[-1]
+
+
+def test_livepatches(kernel: Kernel, module: FakeModule) -> None:
+    for path in ("fix/vmlinux/vfs_read,1", "fix/other/vfs_read,1", "fix/vmlinux/vfs_readv,1"):
+        (kernel.folder / "sys/kernel/livepatch" / path).mkdir(parents=True)
+    kernel.put(ENABLED, "vfs_read (1) R I   \ttramp: x (klp_ftrace_handler+0x0/0x1f0)\n")
+    found = inspect(kernel, module, "vfs_read")
+    assert [(each.kind, each.text) for each in found.holders] == [(Kind.LIVEPATCH, "fix")]
+    assert why(found) == "its entry is held by a livepatch: fix"
+
+
+# --------------------------------------------------------------------------------- subsystems
+
+
+def test_a_function_that_is_gated(kernel: Kernel, module: FakeModule) -> None:
+    def calls(seconds: float) -> None:
+        assert seconds == 1.0
+        for _ in range(5):
+            module.call("readahead", ORDER)
+        module.call("readahead", ORDER, blocked=1)
+
+    with Inspector(kernel.machine(module)) as inspector:
+        [found] = inspector.inspect(ORDER, pause=calls).standings
+    assert (found.subsystem, found.active, found.backend) == ("readahead", "original", "direct")
+    assert found.editions == ("original", "random")
+    assert found.is_gated
+    rates = {each.edition: each for each in found.rates}
+    assert rates["original"].calls_per_second > 0
+    assert (rates["original"].in_flight, rates["random"].calls_per_second) == (1, 0.0)
+
+
+def test_a_function_of_a_subsystem_without_a_gate(kernel: Kernel, module: FakeModule) -> None:
+    module.register("locks", ["mutex_lock"])
+    [found] = inspect(kernel, module, "mutex_lock").standings
+    assert (found.subsystem, found.is_gated, found.rates) == ("locks", False, ())
+
+
+def test_many_functions_with_one_inspector(kernel: Kernel, module: FakeModule) -> None:
+    with Inspector(kernel.machine(module)) as inspector:
+        first = inspector.inspect("vfs_read")
+        kernel.put("proc/kallsyms", "")
+        (kernel.folder / "proc/kcore").unlink()
+        assert inspector.inspect("vfs_read") == first
+        assert inspector.inspect("mutex_lock").exit_code == 0
