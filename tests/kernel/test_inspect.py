@@ -203,7 +203,7 @@ def kallsyms() -> dict[str, list[str]]:
 
 def gate(names: list[str]) -> None:
     """Put a gate that leads straight back at the entries of these functions, and no others."""
-    Path("/sys/module", ANY, "parameters/functions").write_text(" ".join(names))
+    Path("/sys/module", ANY, "parameters/functions").write_text(" ".join(names) + "\n")
 
 
 def gated() -> set[str]:
