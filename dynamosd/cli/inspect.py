@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dynamosd.cli.output import colour, print_json, table, wrap
+from dynamosd.cli.output import colour, print_json, table, width, wrap
 from dynamosd.cli.progress import Progress
 from dynamosd.doctor import Machine
 from dynamosd.workshop.gating import Verdict
@@ -168,8 +168,11 @@ def _print_entry(found: Inspection, facts: Facts) -> None:
     start = symbol.address if symbol else 0
     _head(f"entry ({facts.size} bytes, {facts.instructions} instructions, as they are now)")
     for each, text in zip(facts.entry, found.entry, strict=True):
-        offset = f"+{each.address - start:#x}"
-        _item(text, f"{offset:<6} {_bytes(each.code):<{3 * _MOST_BYTES}} ")
+        offset, code = f"+{each.address - start:#x}", _bytes(each.code)
+        mark = f"{offset:<6} {code:<{3 * _MOST_BYTES}} "
+        # The name of what is called is copied: rather no column than a broken name.
+        fits = len(_INDENT + mark + text) <= width()
+        _item(text, mark if fits else f"{offset:<6} {code} ")
     if not facts.is_whole:
         _item("not all of it can be disassembled: what follows is of its first part")
 
