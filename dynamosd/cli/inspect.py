@@ -138,7 +138,7 @@ def _print(found: Inspection, most: int) -> None:
     if found.callers:
         _print_callers(found.callers, most)
     if found.body:
-        _print_body(found.body)
+        _print_body(found, found.body)
     if symbol and symbol.is_text:
         _print_standings(found)
 
@@ -212,10 +212,13 @@ def _list(texts: Sequence[str], most: int) -> None:
         _item(f"and {len(texts) - most} more: --all, or -o json", "- ")
 
 
-def _print_body(facts: Facts) -> None:
+def _print_body(found: Inspection, facts: Facts) -> None:
     _head("inside")
     for line in _inside(facts):
         _item(line)
+    cold = [each.name for each in found.named.relatives if ".cold" in each.name]
+    if cold:
+        _item(f"what is unlikely to run stands elsewhere, and is not looked at: {', '.join(cold)}")
 
 
 def _inside(facts: Facts) -> Iterator[str]:

@@ -20,6 +20,8 @@ from dynamosd.workshop.holders import Holder, Kind
 from dynamosd.workshop.names import Named
 from dynamosd.workshop.symbols import Symbol, Symbols, is_changed
 
+LONGEST_NAME = 63
+"""Letters of a function's name, for the kernel module."""
 FTRACE_ENABLED = "proc/sys/kernel/ftrace_enabled"
 
 
@@ -71,7 +73,7 @@ def judge(machine: Machine, evidence: Evidence) -> Judgement:
     notes = list(_notes(evidence))
     unsure = evidence.traceable is None
     symbol = evidence.named.symbol
-    if symbol:
+    if symbol and len(symbol.name) <= LONGEST_NAME:
         reason, note = _ask(machine, symbol)
         found += [reason] if reason else []
         notes += [note] if note else []
@@ -117,6 +119,8 @@ def _against(symbol: Symbol, evidence: Evidence) -> Iterator[Reason]:
     if is_changed(symbol.name):
         said = f"{symbol.name} is what the compiler has made of another function"
         yield Reason(said, "its arguments may be others than in the source, and C cannot name it")
+    if len(symbol.name) > LONGEST_NAME:
+        yield Reason(f"its name is longer than the {LONGEST_NAME} letters that the module allows")
     if evidence.traceable is not None and not is_traceable(evidence.traceable, evidence.named):
         said = f"{symbol.full_name} cannot be traced: it has no site for a gate"
         yield Reason(said, "notrace, noinstr, entry code, or in a file that is not traced")

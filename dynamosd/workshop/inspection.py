@@ -234,12 +234,14 @@ class Inspector:
         """Look at a function's text, and at what leads to it."""
         if symbol is None or not symbol.is_text:
             return None, None
+        facts = None
         try:
             facts = body.look(self.text.body(symbol), self.symbols)
             return facts, self._finder.find(symbol, most)
         except DynamosError as error:
-            missing.append(Missing("entry, callers, loops", error.message, error.hint))
-            return None, None
+            what = "callers" if facts else "entry, callers, loops"
+            missing.append(Missing(what, error.message, error.hint))
+            return facts, None
 
     def _standings(self, name: str, pause: Callable[[float], None]) -> Iterator[Standing]:
         """Give the subsystems that have the function, and what its editions get now."""

@@ -141,8 +141,17 @@ class Symbols:
         if place < 0:
             return None
         found = self._all_at(int(self._code[place][:16], 16))
-        # Of several names of one place, the one that others see.
-        return min(found, key=lambda each: (each.letter not in "TW", len(each.name), each.name))
+        return found[0] if len(found) == 1 else min(found, key=self._preference)
+
+    def _preference(self, symbol: Symbol) -> tuple[int, bool, int, str]:
+        """Order names of one place: first the one that others see.
+
+        The text that a module needed only to begin has been freed, and may be a newer module's now.
+        The kernel lists the newest first.
+        """
+        module = b"\t[%s]\n" % symbol.module.encode("utf-8", "replace")
+        age = self._text.find(module) if symbol.module else -1
+        return age, symbol.letter not in "TW", len(symbol.name), symbol.name
 
     def end(self, address: int) -> int | None:
         """Give where the next code's symbol is; None behind the last."""

@@ -95,7 +95,7 @@ def test_a_function_that_is_gated(inspector: Inspector) -> None:
     )
     assert "filemap_fault" in where(found)
     assert [each.kind for each in found.holders] == [Kind.GATE]
-    assert any("dynamos_gate_page_cache_ra_order" in each for each in found.entry)
+    assert any("dynamos_gate_page_cache_ra_order" in each for each in found.entry), found.entry
     [standing] = found.standings
     assert (standing.subsystem, standing.is_gated) == ("readahead", True)
     assert standing.editions == ("original", "random")

@@ -54,7 +54,7 @@ def test_a_gate_of_a_function_whose_name_is_longer_is_another_one() -> None:
 
 def test_functions_of_modules_and_of_one_name() -> None:
     found = parse("value [some_module] (3) R\nread (1)\nread (2)\n\nstrange\n")
-    assert [each.users for each in found["value"]] == [3]
+    assert [(each.users, each.module) for each in found["value"]] == [(3, "some_module")]
     assert [each.users for each in found["read"]] == [1, 2]
     assert [each.users for each in found["strange"]] == [1]
     assert parse("") == {}

@@ -696,6 +696,46 @@ def test_who_of_a_crowd(module: FakeModule) -> None:
     assert (len(inside), more) == (16, 34)
 
 
+def test_check(module: FakeModule) -> None:
+    assert module.kmod.check("vfs_read") is None
+    said = {
+        "schedule": (errno.EPERM, "schedule is not gated: somebody is always inside it"),
+        "memcpy": (errno.EPERM, "__memcpy is not gated: it would call itself"),
+        "nosuch": (errno.ENOENT, "nosuch: there is no such function in this kernel"),
+        "some:value": (errno.EINVAL, "value: its entry cannot be traced (-22)"),
+    }
+    module.denied |= said
+    for name, (number, reason) in said.items():
+        unfit = module.kmod.check(name)
+        assert unfit == (number, reason)
+        assert unfit.is_denied is (number == errno.EPERM)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "error"),
+    [
+        (errno.EINVAL, "unknown command check", NotUnderstood),
+        (errno.EINVAL, "", NotUnderstood),
+        (errno.EPERM, "", Unreachable),
+        (errno.ENOMEM, "", DynamosError),
+    ],
+)
+def test_check_that_is_not_answered(
+    module: FakeModule, number: int, reason: str, error: type[DynamosError]
+) -> None:
+    module.denied["vfs_read"] = (number, reason)
+    with pytest.raises(error):
+        module.kmod.check("vfs_read")
+
+
+def test_check_of_what_is_no_name(module: FakeModule) -> None:
+    with pytest.raises(InvalidInput, match="is not a name"):
+        module.kmod.check("two words")
+    module.remove()
+    with pytest.raises(Unreachable, match="not loaded"):
+        module.kmod.check("vfs_read")
+
+
 GOOD = 'seq=1 time=1 event=inside subsystem=s function=f edition=e pid=7 comm="a b" at=x how=gated'
 
 

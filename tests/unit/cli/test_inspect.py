@@ -123,6 +123,25 @@ def test_what_cannot_be_read_is_said(
     assert document(module, capsys, ORDER)["callers"] is None
 
 
+def test_an_unlikely_part_is_told(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (kernel.folder / "proc/kallsyms").read_text()
+    kernel.put("proc/kallsyms", f"{names}{START + 0x8000:016x} t {ORDER}.cold\n")
+    code, shown = run(module, capsys, ORDER)
+    assert (code, f"not looked at:\n  {ORDER}.cold" in shown) == (0, True)
+
+
+def test_a_long_name_that_is_called_stays_whole(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callee = "a_function_with_a_name_of_fifty_letters_as_some_are"
+    kernel.functions = {ORDER: call(START, START + 16) + RET, callee: RET}
+    kernel.write()
+    _, shown = run(module, capsys, ORDER)
+    assert f"  +0x0   e8 0b 00 00 00 call {callee}\n" in shown
+
+
 def test_without_the_module(kernel: Kernel, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["edition", "inspect", ORDER], Kmod(kernel.folder / "no", kernel.folder / "no"))
     assert code == 3

@@ -20,6 +20,7 @@ ENABLED = "sys/kernel/tracing/enabled_functions"
 TRACEABLE = "sys/kernel/tracing/available_filter_functions"
 KPROBES = "sys/kernel/debug/kprobes/list"
 ORDER = "page_cache_ra_order"
+LONG = "f" * 64
 
 
 def types() -> Types:
@@ -45,6 +46,7 @@ def kernel(tmp_path: Path) -> Kernel:
             "mutex_lock": NOP + RET,
             "printf": NOP + RET,
             ORDER: NOP + RET,
+            LONG: NOP + RET,
             "split": NOP + RET,
             "split.constprop.0": NOP + RET,
             "split.cold": RET,
@@ -115,6 +117,7 @@ def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None
         ("nosuch:vfs_read", "and not in nosuch", "name it as vfs_read or other:vfs_read"),
         ("gone", "only what the compiler made of it: gone.isra.0", "gate what calls it"),
         ("gone.isra.0", "is what the compiler has made of another function", "C cannot name it"),
+        (LONG, "longer than the 63 letters", ""),
         ("printf", "it takes variable arguments", "cannot pass them on"),
         ("only_here", "some_module:only_here cannot be traced", "notrace"),
     ],
@@ -193,6 +196,15 @@ def test_not_root(kernel: Kernel, module: FakeModule) -> None:
     assert [each.what for each in found.missing] == ["what can be traced", "entry, callers, loops"]
     assert "sudo" in found.missing[1].hint
     assert inspect(kernel, module, "xyzzy").exit_code == 1
+
+
+def test_callers_that_cannot_be_looked_for(kernel: Kernel, module: FakeModule) -> None:
+    names = (kernel.folder / "proc/kallsyms").read_text().replace("_etext", "_elsewhere")
+    kernel.put("proc/kallsyms", names)
+    found = inspect(kernel, module, "vfs_read")
+    assert [each.what for each in found.missing] == ["callers"]
+    assert found.body
+    assert found.callers is None
 
 
 def test_no_type_information(kernel: Kernel, module: FakeModule) -> None:

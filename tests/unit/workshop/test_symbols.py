@@ -68,6 +68,13 @@ def test_by_address(kernel: Symbols) -> None:
     assert kernel.describe_data(0xFFFFFFFF82000000) == "jiffies"
 
 
+def test_text_that_was_an_older_modules_once() -> None:
+    newer, older = b"ffffffffc0000000 t gate\t[newer]\n", b"ffffffffc0000000 T init\t[older]\n"
+    own = b"ffffffff81000000 T _stext\n"
+    assert Symbols(own + newer + older).describe(0xFFFFFFFFC0000000) == "newer:gate"
+    assert Symbols(own + older + newer).describe(0xFFFFFFFFC0000000) == "older:init"
+
+
 def test_other_names_of_the_same_text(kernel: Symbols) -> None:
     found = names.find(kernel, "vfs_read")
     assert {each.name for each in found.aliases} == {"vfs_read", "__vfs_read"}
