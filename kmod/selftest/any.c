@@ -18,13 +18,15 @@
 #include "../compat.h"
 
 /* Called by a function's __fentry__ site, with the place behind it as the return address. */
-asm("	.pushsection .text, \"ax\"\n"
-    "	.type any_gate, @function\n"
-    "any_gate:\n"
-    "	" ASM_ENDBR
-    "	" ASM_RET
-    "	.size any_gate, .-any_gate\n"
-    "	.popsection\n");
+asm(
+	"	.pushsection .text, \"ax\"\n"
+	"	.type any_gate, @function\n"
+	"any_gate:\n"
+	"	" ASM_ENDBR
+	"	" ASM_RET
+	"	.size any_gate, .-any_gate\n"
+	"	.popsection\n"
+);
 extern void any_gate(void);
 
 static struct ftrace_ops *installed;		/* the module's kernel_param_lock() */
@@ -50,7 +52,7 @@ static int add_all(struct ftrace_ops *ops, char *names)
 	char *name;
 	int err;
 
-	while ((name = strsep(&names, " \n"))) {
+	while ((name = strsep(&names, "\n "))) {
 		err = *name ? add(ops, name) : 0;
 		if (err) {
 			pr_info("dynamos: %s has no entry for a gate (%d)\n", name, err);
