@@ -214,6 +214,12 @@ def test_names_that_do_not_sleep(name: str) -> None:
     assert not body.may_sleep(name)
 
 
+def test_the_names_are_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs/workshop.md").read_text()
+    for name in (*body.MAY_SLEEP, *body.BY_FLAGS, *body.NEVER):
+        assert f"`{name}`" in page
+
+
 def test_names_that_sleep_by_their_flags() -> None:
     assert body.may_allocate("__kmalloc_node")
     assert body.may_allocate("kmem_cache_alloc_noprof")
