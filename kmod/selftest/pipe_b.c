@@ -3,7 +3,7 @@
 #include <linux/atomic.h>
 #include <linux/moduleparam.h>
 
-#include "pipe.h"
+#include "../editions/pipe/pipe.h"
 
 #define COUNTER(name)					\
 	static atomic_t name;				\

@@ -20,7 +20,7 @@ from tests.kernel.target import parameter
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-PIPE, PIPE_B = "dynamos_selftest_pipe", "dynamos_selftest_pipe_b"
+PIPE, PIPE_B = "dynamos_pipe", "dynamos_selftest_pipe_b"
 KSWAPD, KSWAPD_B = "dynamos_selftest_kswapd", "dynamos_selftest_kswapd_b"
 SCHEDULE = "dynamos_selftest_schedule"
 

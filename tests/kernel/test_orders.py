@@ -26,7 +26,7 @@ from tests.kernel.neighbours import Program, ebpf, function_tracer, kprobe, kret
 from tests.kernel.target import Target, parameter
 
 SYSCTL = Path("/proc/sys/kernel/ftrace_enabled")
-PIPE, PIPE_B = "dynamos_selftest_pipe", "dynamos_selftest_pipe_b"
+PIPE, PIPE_B = "dynamos_pipe", "dynamos_selftest_pipe_b"
 SPIN_ROUNDS = 10
 """How often `spin N` makes N calls."""
 

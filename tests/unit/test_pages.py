@@ -14,7 +14,7 @@ from dynamosd.policy.load import parse_policy
 from dynamosd.policy.names import SubsystemNames
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 READAHEAD = {
     "readahead": SubsystemNames(
         editions=frozenset({"original", "random"}), functions=frozenset({"page_cache_ra_order"})

@@ -29,9 +29,18 @@ SELFTEST = Tree(
         "handler": guest.SELFTEST_HANDLER,
     },
 )
-PIPE = Tree("pipe", "dynamos_selftest_pipe", {"b": "dynamos_selftest_pipe_b"})
+PIPE = Tree(
+    "pipe",
+    "dynamos_pipe",
+    {
+        "b": "dynamos_selftest_pipe_b",
+        "coalesce": "dynamos_pipe_coalesce",
+        "spin": "dynamos_pipe_spin",
+        "adaptive": "dynamos_pipe_adaptive",
+    },
+)
 
-PIPE_FUNCTIONS = ("alloc_pipe_info", "free_pipe_info", "pipe_read", "pipe_write")
+PIPE_FUNCTIONS = ("alloc_pipe_info", "free_pipe_info", "pipe_read", "pipe_release", "pipe_write")
 ENTRIES = (*guest.FUNCTIONS, *PIPE_FUNCTIONS)
 """The functions of the kernel itself that are gated: their text is compared."""
 
