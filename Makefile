@@ -65,6 +65,10 @@ demo: setup ## Watch KERNEL switch itself, and what that gains (HOST=1: this mac
 bench: setup ## Count what a gated call costs, in instructions, on each of KERNELS
 	@$(PY) -m bench $(KERNELS)
 
+.PHONY: bench-editions
+bench-editions: setup ## Measure what editions gain, and where they harm, on KERNELS (SUBSYSTEM: of one)
+	@$(PY) -m bench.editions $(if $(SUBSYSTEM),--subsystem $(SUBSYSTEM)) $(KERNELS)
+
 .PHONY: bench-policy
 bench-policy: setup ## Count the rules that the policy engine evaluates in a second of CPU time
 	@$(PY) -m bench.policy
@@ -192,6 +196,7 @@ install: setup ## Install the programs, policies and the service into DESTDIR an
 	@install -D -m 644 -t $(DESTDIR)/usr/lib/dynamosd/policies.d policies/readahead.yaml
 	@install -D -m 644 -t $(INSTALLED)/share/dynamosd/monitoring monitoring/*.yaml monitoring/dashboard.json
 	@install -D -m 644 -t $(INSTALLED)/share/doc/dynamosd docs/*.md packaging/modules-load.conf README.md
+	@install -D -m 644 -t $(INSTALLED)/share/doc/dynamosd/editions docs/editions/*.md
 
 .PHONY: uninstall
 uninstall: ## Take away what `make install` has put there; settings, journal and kernel modules stay

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The measurements themselves; run in the guest, as root, with the number of a trial."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.editions.model import ORIGINAL, Trial
+from bench.editions.trials import TRIALS
+from tests.vm.programs import BUILT
+
+REPETITIONS = 5
+PATIENCE = 600.0
+MIB = 1 << 20
+DEVICE = Path("/dev/dynamos")
+SYSFS = Path("/sys/kernel/dynamos")
+
+
+MODULES = Path("/sys/module")
+
+
+def prepare(modules: Sequence[str], parameters: Mapping[tuple[str, ...], str]) -> None:
+    """Load modules, and set their parameters."""
+    for module in modules:
+        subprocess.run(["modprobe", module], check=True, timeout=PATIENCE)
+    for path, value in parameters.items():
+        MODULES.joinpath(*path).write_text(value)
+
+
+def settle(subsystem: str) -> None:
+    """Wait until the editions that were left have drained, but for who sleeps in one for ever."""
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        states = [path.read_text() for path in (SYSFS / subsystem / "editions").glob("*/state")]
+        if "draining\n" not in states:
+            return
+        time.sleep(0.05)
+
+
+def run(trial: Trial, arguments: str) -> dict[str, float]:
+    """Run a load to its end, and give its figures for each MiB."""
+    program = [str(BUILT / trial.program), *arguments.split()]
+    done = subprocess.run(program, check=True, capture_output=True, timeout=PATIENCE)
+    found = json.loads(done.stdout)
+    return {name: found[name] * MIB / found["bytes"] for name in trial.figures}
+
+
+def measure(trial: Trial) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Measure every edition under every load, so that the repetitions of all are mixed."""
+    figures: dict[str, dict[str, dict[str, list[float]]]] = {
+        load.name: {way: {name: [] for name in trial.figures} for way in trial.ways}
+        for load in trial.loads
+    }
+    for _ in range(REPETITIONS):
+        for way, switch in trial.ways.items():
+            # A scope is no way on from all calls.
+            DEVICE.write_text(f"switch {trial.subsystem} {ORIGINAL}")
+            DEVICE.write_text(f"switch {trial.subsystem} {switch}")
+            settle(trial.subsystem)
+            for load in trial.loads:
+                for name, value in run(trial, load.arguments).items():
+                    figures[load.name][way][name].append(value)
+    DEVICE.write_text(f"switch {trial.subsystem} {ORIGINAL}")
+    return figures
+
+
+def main() -> int:
+    """Measure one trial, and print it as JSON."""
+    trial = TRIALS[int(sys.argv[1])]
+    prepare(trial.modules, trial.parameters)
+    json.dump(measure(trial), sys.stdout)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
