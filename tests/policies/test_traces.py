@@ -15,8 +15,8 @@ from dynamosd.policy.load import load_policy
 POLICIES = Path(__file__).parents[2] / "policies"
 TRACES = POLICIES / "traces"
 
-# What the daemon switched to in the demo: random reads, a gap, sequential ones, none. `pipe`, which the
-# demo does not have, comes from `make bench-editions`: a storm of small messages, bursts of them, none.
+# What the daemon switched to in the demo: random reads, a gap, sequential ones, none.
+# `pipe` is from `make bench-editions`: a storm of small messages, bursts of them, none.
 SWITCHES = {
     "pipe": ["adaptive", "original"],
     "readahead": ["random", "original", "streaming", "original"],
