@@ -63,6 +63,14 @@ def run_daemon(config: Path, runtime: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=guest.PATIENCE)
 
 
+def of_readahead(folder: Path) -> Path:
+    """Put the shipped policies for the subsystem that is loaded here into a folder."""
+    folder.mkdir()
+    for policy in POLICIES.glob("readahead*.yaml"):
+        shutil.copy(policy, folder)
+    return folder
+
+
 def one_line(text: str) -> str:
     """Give the error line of a program; there must be one, and no traceback."""
     lines = [line for line in text.splitlines() if "error:" in line]
@@ -93,7 +101,7 @@ class Daemon(Block):
 
     def write_policies(self) -> None:
         """Give it the shipped ones, with a grace that a test can wait for."""
-        shutil.copytree(POLICIES, self.config)
+        of_readahead(self.config)
         policy = self.config / "readahead.yaml"
         loss = f"onDaemonLoss: {{action: baseline, grace: {GRACE}}}"
         policy.write_text(
@@ -247,7 +255,7 @@ def test_check_and_run_know_the_names_of_the_module(tmp_path: Path) -> None:
     }
     for number, (good, bad) in enumerate(wrong.items()):
         (tmp_path / f"wrong{number}.yaml").write_text(text.replace(good, bad, 1))
-    assert ctl("check", str(POLICIES)).returncode == OK
+    assert ctl("check", str(of_readahead(tmp_path / "good"))).returncode == OK
     checked = ctl("check", str(tmp_path))
     said = checked.stdout + checked.stderr
     assert checked.returncode == INVALID, said
@@ -292,7 +300,8 @@ def test_someone_who_is_not_root_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("loaded")
 def test_a_machine_without_bcc_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "bcc.py").write_text("raise ImportError('no BCC on this machine')\n")
-    command = ["dynamosd", "run", "--config", str(POLICIES), "--runtime-dir", str(tmp_path / "r")]
+    config = of_readahead(tmp_path / "config")
+    command = ["dynamosd", "run", "--config", str(config), "--runtime-dir", str(tmp_path / "r")]
     started = subprocess.run(
         command,
         capture_output=True,
