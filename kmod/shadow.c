@@ -16,7 +16,8 @@ static unsigned long shadow_id(const struct dynamos_edition *def)
 void *dynamos_shadow_attach(struct dynamos_edition *def, void *object, size_t size, gfp_t gfp)
 {
 	/* From now on each death of an object is looked at for it. */
-	WRITE_ONCE(def->has_shadows, true);
+	if (!READ_ONCE(def->has_shadows))
+		WRITE_ONCE(def->has_shadows, true);
 	return failable(klp_shadow_get_or_alloc(object, shadow_id(def), size, gfp, NULL, NULL), NULL);
 }
 EXPORT_SYMBOL_GPL(dynamos_shadow_attach);

@@ -41,8 +41,8 @@ TRIALS = (
         _PIPE,
         "pipe_load",
         PARALLEL,
-        (_TURNS, _SHORT, _BULK),
-        {ORIGINAL: ORIGINAL, "spin": "spin", "adaptive": "adaptive"},
+        (_TURNS, _SHORT, _STORM, _BULK),
+        {ORIGINAL: ORIGINAL, "coalesce": "coalesce", "spin": "spin", "adaptive": "adaptive"},
         (SWITCHES, TIME),
         # None: what comes of it depends on whether this machine has a CPU for each of the guest's.
         (),

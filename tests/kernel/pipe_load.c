@@ -145,11 +145,15 @@ int main(int argc, char **argv)
 		err(1, "fork");
 	if (!pid) {
 		close(there[0]);
+		close(back[1]);
+		close(told[0]);
 		write_all(&load, there[1], back[0]);
 		spent = time_on_cpu();
 		return write(told[1], &spent, sizeof(spent)) != sizeof(spent);
 	}
 	close(there[1]);
+	close(back[0]);
+	close(told[1]);
 	read_all(&load, there[0], back[1]);
 	if (read(told[0], child, sizeof(child)) != sizeof(child) || waitpid(pid, &status, 0) != pid || status)
 		errx(1, "the writer failed");

@@ -34,7 +34,8 @@ static ssize_t adaptive_read(struct kiocb *iocb, struct iov_iter *to)
 
 	if (!gathers && !may_poll(iocb, to))
 		return dynamos_original(pipe_read)(iocb, to);
-	history = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(adaptive), pipe, sizeof(*history), GFP_KERNEL);
+	history = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(adaptive), pipe, sizeof(*history),
+					GFP_KERNEL_ACCOUNT);
 	if (!history)
 		return dynamos_original(pipe_read)(iocb, to);
 	if (gathers)
@@ -52,7 +53,7 @@ static ssize_t adaptive_write(struct kiocb *iocb, struct iov_iter *from)
 
 	if (!history)
 		return dynamos_original(pipe_write)(iocb, from);
-	note_write(&history->gathering, iov_iter_count(from));
+	note_write(&history->gathering, iocb, from);
 	written = dynamos_original(pipe_write)(iocb, from);
 	note_message(&history->gathering, pipe, written);
 	return written;
@@ -80,7 +81,7 @@ static bool wants_read(struct kiocb *iocb, const struct iov_iter *to)
 	if (!gathers && !polls)
 		return false;
 	history = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(adaptive), pipe_of(iocb->ki_filp), sizeof(*history),
-					GFP_ATOMIC | __GFP_NOWARN);
+					GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
 	if (!history)
 		return false;
 	/* Both are counted. */

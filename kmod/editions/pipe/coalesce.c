@@ -15,7 +15,8 @@ static ssize_t coalescing_read(struct kiocb *iocb, struct iov_iter *to)
 	struct gathering *gathering;
 
 	if (may_gather(iocb, to)) {
-		gathering = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(coalesce), pipe, sizeof(*gathering), GFP_KERNEL);
+		gathering = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(coalesce), pipe, sizeof(*gathering),
+						  GFP_KERNEL_ACCOUNT);
 		if (gathering)
 			gather(gathering, pipe, iov_iter_count(to));
 	}
@@ -30,7 +31,7 @@ static ssize_t telling_write(struct kiocb *iocb, struct iov_iter *from)
 
 	if (!gathering)
 		return dynamos_original(pipe_write)(iocb, from);
-	note_write(gathering, iov_iter_count(from));
+	note_write(gathering, iocb, from);
 	written = dynamos_original(pipe_write)(iocb, from);
 	note_message(gathering, pipe, written);
 	return written;

@@ -11,6 +11,9 @@
  *	- somebody writes a page or more at once: that is not what this is for,
  *	- a writer closes its end, or a signal comes.
  *
+ * It lasts to its end, and no longer, when bytes come or go by splice() and the like, which pass no gate here, and when
+ * a write that began before it sleeps on a full pipe.
+ *
  * How long the moment is, each pipe's history says. It begins with gather_min_us, is doubled up to gather_max_us while
  * messages keep coming to its end, halved when they do not, and below gather_min_us there is none until the next trial.
  */
@@ -47,44 +50,46 @@ MODULE_PARM_DESC(gather_moments, "how often a reader of a pipe has waited a mome
 #define STORM 4
 
 /*
- * One pipe's history. At most one of its readers is `busy`: it alone writes the fields up to `wanted`, and sleeps at
- * `reader`. Writers count in `messages` and `bytes`, and write the last two.
+ * One pipe's history. Writers write the first two at each message; they share a cache line with what writers look up
+ * anyway, the shadow's head. The rest is in the next one. At most one of the pipe's readers is `busy`: it alone sleeps
+ * at `reader`, and writes moment_us and wanted.
  */
 struct gathering {
-	atomic_t busy;
-	u32 moment_us;			/* 0: it does not pay, as far as is known */
-	struct trial trial;		/* by all readers */
-	struct rcuwait reader;
-	long wanted;			/* what `bytes` has to come to */
 	atomic_long_t bytes;
 	atomic_t messages;
-	ktime_t last;			/* when a message came, while a reader waited */
-	bool over;			/* the moment is to end */
+	atomic_t busy;
+	struct rcuwait reader;
+	long wanted;			/* what `bytes` has to come to */
+	u32 moment_us;			/* 0: it does not pay, as far as is known */
+	bool over;			/* the moment is to end: set by writers, cleared when one begins */
+	struct trial trial;		/* by all readers */
+	ktime_t last;			/* when a message came, while a reader waited; by writers */
 };
 
-/* Return: how much can be read now; @packets says whether each write stays by itself (O_DIRECT). */
-static inline size_t bytes_in(struct pipe_inode_info *pipe, bool *packets)
+static inline bool is_half_full(const struct pipe_inode_info *pipe)
+{
+	return slots_in_use(pipe) >= READ_ONCE(pipe->max_usage) / 2;
+}
+
+/* Return: how many of @asked bytes are not there yet; 0 also for packets (O_DIRECT), which are read one by one. */
+static inline size_t bytes_missing(struct pipe_inode_info *pipe, size_t asked)
 {
 	unsigned int slot;
-	size_t bytes = 0;
 
-	*packets = false;
 	pipe_lock(pipe);
-	for (slot = pipe->tail; slot != pipe->head; slot++) {
+	for (slot = pipe->tail; slot != pipe->head && asked; slot++) {
 		const struct pipe_buffer *buffer = &pipe->bufs[slot & (pipe->ring_size - 1)];
 
-		bytes += buffer->len;
-		*packets |= !!(buffer->flags & PIPE_BUF_FLAG_PACKET);
+		asked = buffer->flags & PIPE_BUF_FLAG_PACKET ? 0 : asked - min_t(size_t, asked, buffer->len);
 	}
 	pipe_unlock(pipe);
-	return bytes;
+	return asked;
 }
 
 static inline bool is_over(const struct gathering *gathering, const struct pipe_inode_info *pipe)
 {
 	return READ_ONCE(gathering->over) || !READ_ONCE(pipe->writers) ||
-	       atomic_long_read(&gathering->bytes) - READ_ONCE(gathering->wanted) >= 0 ||
-	       slots_in_use(pipe) >= READ_ONCE(pipe->max_usage) / 2;
+	       atomic_long_read(&gathering->bytes) - READ_ONCE(gathering->wanted) >= 0 || is_half_full(pipe);
 }
 
 /* Sleep until the moment is over. Return: it was ended early, because there is enough. */
@@ -116,12 +121,12 @@ static inline bool was_storm(const struct gathering *gathering, unsigned int mes
 	return enough || ktime_before(ktime_set(0, 4 * ktime_to_ns(idle)), ktime_sub(now, begin));
 }
 
-static inline void gather_adapt(struct gathering *gathering, u32 moment_us, u32 most_us, bool paid)
+static inline void gather_adapt(struct gathering *gathering, u32 moment_us, u32 least_us, u32 most_us, bool paid)
 {
 	if (paid)
 		moment_us = min(2 * moment_us, most_us);
 	else
-		moment_us = moment_us / 2 < READ_ONCE(gather_min_us) ? 0 : moment_us / 2;
+		moment_us = moment_us / 2 < least_us ? 0 : moment_us / 2;
 	if (paid || !moment_us)
 		trial_ended(&gathering->trial, paid);
 	WRITE_ONCE(gathering->moment_us, moment_us);
@@ -130,30 +135,36 @@ static inline void gather_adapt(struct gathering *gathering, u32 moment_us, u32 
 static inline void gather_for(struct gathering *gathering, struct pipe_inode_info *pipe, size_t asked)
 {
 	u32 most_us = clamp(READ_ONCE(gather_max_us), 1U, MOMENT_MOST_US);
-	u32 moment_us = clamp(max(gathering->moment_us, READ_ONCE(gather_min_us)), 1U, most_us);
+	u32 least_us = clamp(READ_ONCE(gather_min_us), 1U, most_us);
+	u32 moment_us = clamp(gathering->moment_us, least_us, most_us);
 	unsigned int messages = atomic_read(&gathering->messages);
 	long before = atomic_long_read(&gathering->bytes);
 	ktime_t begin = ktime_get();
-	bool packets, enough;
-	size_t there = bytes_in(pipe, &packets);
+	size_t missing;
+	bool enough;
 
-	if (packets || there >= asked) {
+	WRITE_ONCE(gathering->over, false);
+	/* Before the pipe is looked at: who ends the moment after that is heard. */
+	smp_mb();
+	missing = READ_ONCE(pipe->writers) && !is_half_full(pipe) ? bytes_missing(pipe, asked) : 0;
+	if (!missing) {
 		if (!gathering->moment_us)
 			trial_ended(&gathering->trial, false);
 		return;
 	}
 	/* What came between the two looks counts twice: the moment is the shorter for it. */
-	WRITE_ONCE(gathering->wanted, before + (long)min_t(size_t, asked - there, LONG_MAX / 2));
-	WRITE_ONCE(gathering->over, false);
+	WRITE_ONCE(gathering->wanted, before + (long)min_t(size_t, missing, LONG_MAX / 2));
 	atomic_inc(&gather_moments);
 	enough = sleep_until_over(gathering, pipe, ktime_add_us(begin, moment_us));
 	messages = atomic_read(&gathering->messages) - messages;
-	gather_adapt(gathering, moment_us, most_us, was_storm(gathering, messages, enough, begin));
+	gather_adapt(gathering, moment_us, least_us, most_us, was_storm(gathering, messages, enough, begin));
 }
 
+/* Where timers are no finer than a tick, a moment would be as long as that. */
 static inline bool may_gather(struct kiocb *iocb, const struct iov_iter *to)
 {
-	return iov_iter_count(to) >= WORTH_GATHERING && may_wait(iocb, pipe_of(iocb->ki_filp));
+	return iov_iter_count(to) >= WORTH_GATHERING && hrtimer_resolution < NSEC_PER_USEC &&
+	       may_wait(iocb, pipe_of(iocb->ki_filp));
 }
 
 /* Before a read that may_gather(): wait for more if that has paid on this pipe, or it is time to try. */
@@ -177,10 +188,10 @@ static inline void end_moment(struct gathering *gathering)
 		rcuwait_wake_up(&gathering->reader);
 }
 
-/* Before a write: one that is not small ends the moment, for it may sleep on a pipe that is full. */
-static inline void note_write(struct gathering *gathering, size_t bytes)
+/* Before a write: one that is not small ends the moment, for it may sleep on a pipe that is full. So does a packet. */
+static inline void note_write(struct gathering *gathering, const struct kiocb *iocb, const struct iov_iter *from)
 {
-	if (bytes >= PAGE_SIZE)
+	if (iov_iter_count(from) >= PAGE_SIZE || iocb->ki_filp->f_flags & O_DIRECT)
 		end_moment(gathering);
 }
 

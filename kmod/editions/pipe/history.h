@@ -9,6 +9,7 @@
 #define _DYNAMOS_PIPE_HISTORY_H
 
 #include <linux/minmax.h>
+#include <linux/sched/prio.h>
 #include <linux/sched/signal.h>
 
 #include "pipe.h"
@@ -17,9 +18,9 @@
 #define TRIAL_MOST_DOUBLINGS 7
 
 /*
- * Whether what an edition does would pay on a pipe is found out by doing it now and then: at the 32nd read, and after
- * each time that it did not pay twice as many reads later, up to 4096. By the pipe's readers; two of them may count one
- * read as one, or make two trials.
+ * Whether what an edition does would pay on a pipe is found out by doing it now and then: after 32 reads, and after
+ * each time that it did not pay twice as many reads later, up to 4096. By the pipe's readers; two of them may count two
+ * reads as one, or make two trials.
  */
 struct trial {
 	u32 reads;
@@ -47,15 +48,17 @@ static inline void trial_ended(struct trial *trial, bool paid)
 
 /*
  * May this read be kept waiting? One that would not sleep by itself may not: it was opened so, asked so, or belongs to
- * io_uring or to a set of asynchronous ones. A pipe of notifications is none of data.
+ * io_uring or to a set of asynchronous ones. Nor one of a task with real-time priority. A pipe of notifications is none
+ * of data.
  */
 static inline bool may_wait(struct kiocb *iocb, const struct pipe_inode_info *pipe)
 {
 	return is_sync_kiocb(iocb) && !(iocb->ki_flags & IOCB_NOWAIT) && !(iocb->ki_filp->f_flags & O_NONBLOCK) &&
-	       !pipe_has_watch_queue(pipe) && READ_ONCE(pipe->writers) && !signal_pending(current);
+	       !pipe_has_watch_queue(pipe) && READ_ONCE(pipe->writers) && current->prio >= MAX_RT_PRIO &&
+	       !signal_pending(current);
 }
 
-/* Without the pipe's lock: true a moment ago. */
+/* Without the pipe's lock, from two looks: nearly so a moment ago. For what may be wrong now and then. */
 static inline unsigned int slots_in_use(const struct pipe_inode_info *pipe)
 {
 	return pipe_occupancy(READ_ONCE(pipe->head), READ_ONCE(pipe->tail));

@@ -14,6 +14,8 @@
 #include <linux/ktime.h>
 #include <linux/moduleparam.h>
 #include <linux/processor.h>
+#include <linux/sched/stat.h>
+#include <linux/wait.h>
 
 #include "history.h"
 
@@ -41,19 +43,30 @@ static inline bool is_empty(const struct pipe_inode_info *pipe)
 	return !slots_in_use(pipe);
 }
 
-static inline bool may_poll(struct kiocb *iocb, const struct iov_iter *to)
+/*
+ * Not while somebody else wants this CPU: it may be the very writer, and on a machine with one it must be. Nor past
+ * readers who sleep already: what comes is theirs.
+ */
+static inline bool may_look(struct pipe_inode_info *pipe)
 {
-	const struct pipe_inode_info *pipe = pipe_of(iocb->ki_filp);
-
-	/* On one CPU, who writes cannot run while we look. */
-	return num_online_cpus() > 1 && is_empty(pipe) && iov_iter_count(to) && may_wait(iocb, pipe);
+	if (num_online_cpus() < 2 || !single_task_running() || need_resched())
+		return false;
+	/* Without a barrier: who begins to sleep just now may be overtaken once. */
+	return !waitqueue_active(&pipe->rd_wait);
 }
 
-/* Return: something came. A CPU that somebody else is to have makes this end, too. */
-static inline bool look_until(const struct pipe_inode_info *pipe, ktime_t end)
+static inline bool may_poll(struct kiocb *iocb, const struct iov_iter *to)
+{
+	struct pipe_inode_info *pipe = pipe_of(iocb->ki_filp);
+
+	return is_empty(pipe) && iov_iter_count(to) && may_look(pipe) && may_wait(iocb, pipe);
+}
+
+/* Return: something came. */
+static inline bool look_until(struct pipe_inode_info *pipe, ktime_t end)
 {
 	while (is_empty(pipe) && READ_ONCE(pipe->writers)) {
-		if (need_resched() || signal_pending(current) || ktime_after(ktime_get(), end))
+		if (!may_look(pipe) || signal_pending(current) || ktime_after(ktime_get(), end))
 			break;
 		cpu_relax();
 	}

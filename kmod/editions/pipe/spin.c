@@ -15,7 +15,8 @@ static ssize_t polling_read(struct kiocb *iocb, struct iov_iter *to)
 	struct polling *polling;
 
 	if (may_poll(iocb, to)) {
-		polling = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(spin), pipe, sizeof(*polling), GFP_KERNEL);
+		polling = dynamos_shadow_attach(DYNAMOS_THIS_EDITION(spin), pipe, sizeof(*polling),
+						GFP_KERNEL_ACCOUNT);
 		if (polling)
 			poll_pipe(polling, pipe);
 	}

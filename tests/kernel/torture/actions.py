@@ -20,6 +20,7 @@ SCOPES = (
     "mode=scoped scope=share:1/3",
     "mode=scoped scope=cgroup:/",
     f"mode=scoped scope=task:{os.getpid()}",
+    "mode=scoped scope=handler",
 )
 MODES = (
     "mode=concurrent",
@@ -52,6 +53,9 @@ PARAMETERS = (
     "selftest layout refuse_transfer={}",
     "selftest b prepares={}",
     "selftest b nothing={}",
+    "pipe coalesce gather_max_us={}",
+    "pipe adaptive gather_min_us={}",
+    "pipe spin poll_max_us={}",
 )
 WHOLE = 0.2
 """The share of cycles that take the whole subsystem out."""
