@@ -21,7 +21,8 @@ MAY_SLEEP = (
     *("down_read", "down_read_*", "down_write", "down_write_*", "percpu_down_*"),
     *("wait_for_*", "wait_on_*", "wait_woken", "out_of_line_wait_on_*", "do_wait_intr*"),
     *("copy_from_user*", "copy_to_user*", "copy_user_*", "rep_movs_alternative", "rep_stos_*"),
-    *("get_user_[1248]", "put_user_[1248]", "clear_user*", "strncpy_from_user", "strnlen_user"),
+    *("get_user_[1248]", "put_user_[1248]", "get_user_nocheck_*", "put_user_nocheck_*"),
+    *("clear_user*", "strncpy_from_user", "strnlen_user"),
     *("copy_page_from_iter*", "copy_page_to_iter*", "copy_from_iter*", "copy_to_iter*"),
     *("msleep*", "usleep_range*", "ssleep"),
     *("folio_lock*", "folio_wait_*", "lock_page*", "lock_buffer*"),
@@ -38,7 +39,11 @@ BY_FLAGS = (
 )
 """Functions that may sleep if the flags of the call (GFP) allow it, which is not looked at."""
 
-NEVER = ("*trylock*", "*_nosleep*", "schedule_work*", "schedule_delayed_work*")
+NEVER = (
+    *("*trylock*", "*_nosleep*", "*_nofault*", "*_nmi", "*_inatomic*", "*_highpage"),
+    *("schedule_work*", "schedule_delayed_work*", "schedule_tail", "wait_for_xmitr"),
+    *("vmalloc_to_*", "lock_page_memcg*", "lock_page_lruvec*"),
+)
 """Names that are like those above, and do not sleep."""
 
 _ENTRY = 12
