@@ -42,8 +42,15 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     types.function(ORDER, integer, ("first", integer), ("second", integer), ("third", integer))
     made.put("sys/kernel/btf/vmlinux", types.blob())
     monkeypatch.setattr(command, "Machine", lambda kmod: Machine(kmod, made.folder))
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     return made
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the seconds that were slept: nobody does for real."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
 
 
 def run(module: FakeModule, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -62,9 +69,14 @@ def document(module: FakeModule, capsys: pytest.CaptureFixture[str], *words: str
     return found
 
 
-def test_report(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str], slept: list[float]
+) -> None:
     assert kernel.places[ORDER] == START
+    (module.sysfs / "readahead/functions" / ORDER / "address").write_text(f"{START:#x}\n")
     code, shown = run(module, capsys, ORDER)
+    assert slept == [1.0]
+    assert "of this name" not in shown
     assert code == 0
     assert shown.startswith(f"{ORDER}: can be gated\n")
     for line in (
@@ -97,7 +109,9 @@ def test_document(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixt
     }
     assert found["text"]["loops"] == [{"at": 16, "to": 3}]
     assert len(found["callers"]["sites"]) == 30
-    assert found["subsystems"][0]["gated"] is True
+    [subsystem] = found["subsystems"]
+    assert (subsystem["gated"], subsystem["by_address"]) == (True, False)
+    assert found["missing"] == []
     assert kernel.places
 
 
@@ -121,6 +135,16 @@ def test_what_cannot_be_read_is_said(
     assert "not known: entry, callers, loops" in shown
     assert "  a_type_with_a_rather_long_name\n  page_cache_ra_order(a_type" in shown
     assert document(module, capsys, ORDER)["callers"] is None
+
+
+def test_holders_that_cannot_be_seen_are_said(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kernel.folder / "sys/kernel/debug/kprobes/list").unlink()
+    code, shown = run(module, capsys, ORDER)
+    assert (code, "nobody that can be seen here" in shown) == (4, True)
+    assert "it has one of this name: the module does not show" in shown
+    assert [each["what"] for each in document(module, capsys, ORDER)["missing"]] == ["kprobes"]
 
 
 def test_an_unlikely_part_is_told(

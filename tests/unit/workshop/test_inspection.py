@@ -101,9 +101,12 @@ def test_a_function_that_must_not_be_gated(kernel: Kernel, module: FakeModule) -
 
 
 def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None:
-    module.denied["vfs_read"] = (errno.EINVAL, "vfs_read: its entry cannot be traced (-22)")
-    found = inspect(kernel, module, "vfs_read")
-    assert (found.judgement.verdict, found.exit_code) == (Verdict.NO, 1)
+    for number in (errno.EINVAL, errno.EILSEQ, errno.ENODEV, errno.EBUSY):
+        module.denied["vfs_read"] = (number, f"vfs_read: its entry cannot be traced (-{number})")
+        found = inspect(kernel, module, "vfs_read")
+        assert (found.judgement.verdict, found.exit_code) == (Verdict.NO, 1)
+    module.denied["vfs_read"] = (errno.ENOMEM, "vfs_read: its entry cannot be traced (-12)")
+    assert inspect(kernel, module, "vfs_read").judgement.verdict is Verdict.UNSURE
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,20 @@ def test_not_root(kernel: Kernel, module: FakeModule) -> None:
     assert [each.text for each in found.prototypes] == ["int vfs_read(int fd)"]
     assert [each.what for each in found.missing] == ["what can be traced", "entry, callers, loops"]
     assert "sudo" in found.missing[1].hint
+    kernel.put(TRACEABLE, "something_else\n")
+    # What is not listed may be another name of what is; without addresses nobody can tell.
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.judgement.verdict, why(found)) == (Verdict.UNSURE, "")
     assert inspect(kernel, module, "xyzzy").exit_code == 1
+
+
+def test_pointers_that_cannot_be_looked_for(kernel: Kernel, module: FakeModule) -> None:
+    names = (kernel.folder / "proc/kallsyms").read_text().replace("__start_rodata", "elsewhere")
+    kernel.put("proc/kallsyms", names)
+    found = inspect(kernel, module, "vfs_read")
+    assert [each.what for each in found.missing] == ["pointers to it in the kernel's data"]
+    assert "CONFIG_KALLSYMS_ALL" in found.missing[0].hint
+    assert found.exit_code == 4
 
 
 def test_callers_that_cannot_be_looked_for(kernel: Kernel, module: FakeModule) -> None:
@@ -256,9 +272,61 @@ def test_who_holds_the_entry(
     kernel.put(ENABLED, enabled)
     found = inspect(kernel, module, "vfs_read")
     assert sorted({each.kind for each in found.holders}) == sorted(kinds)
-    refused = not {Kind.LIVEPATCH, Kind.REDIRECT}.isdisjoint(kinds)
+    refused = not {Kind.LIVEPATCH, Kind.REDIRECT, Kind.DIRECT}.isdisjoint(kinds)
     assert (found.exit_code, "its entry is held" in why(found)) == (int(refused), refused)
     assert any("back end ftrace" in each for each in found.judgement.notes) is (Kind.BPF in kinds)
+
+
+SHARED = f"{ORDER} (2) R I   \t->ftrace_ops_list_func+0x0/0x1f0\n"
+SHARED_WITH_BPF = f"{ORDER} (2) R I D M\ttramp: x\n{BPF}"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "kinds"),
+    [(SHARED, [Kind.GATE, Kind.TRACER]), (SHARED_WITH_BPF, [Kind.GATE, Kind.BPF])],
+)
+def test_our_redirect_that_shares_the_entry(
+    kernel: Kernel, module: FakeModule, enabled: str, kinds: list[Kind]
+) -> None:
+    kernel.put(ENABLED, enabled)
+    backend = module.sysfs / "readahead/functions" / ORDER / "backend"
+    backend.write_text("ftrace\n")
+    found = inspect(kernel, module, ORDER)
+    assert [each.kind for each in found.holders] == kinds
+    assert "the kernel does not say more" in found.holders[0].text
+    assert (found.exit_code, found.judgement.notes) == (0, ())
+    # Of one that has no gate of this back end it is somebody else's.
+    backend.write_text("direct\n")
+    assert "held by a redirect" in why(inspect(kernel, module, ORDER))
+
+
+def test_a_gate_under_another_name(kernel: Kernel, module: FakeModule) -> None:
+    kernel.names += [f"{START + 32:016x} T vfs_read_too"]
+    kernel.write()
+    kernel.put(ENABLED, f"vfs_read_too (1) R   D   M \ttramp: x\n{GATE}")
+    for name in ("vfs_read", "vfs_read_too"):
+        found = inspect(kernel, module, name)
+        assert [(each.kind, found.exit_code) for each in found.holders] == [(Kind.GATE, 0)]
+
+
+def test_ebpf_where_only_direct_gates_may_be(kernel: Kernel, module: FakeModule) -> None:
+    kernel.put(ENABLED, f"vfs_read (1) R   D   M \ttramp: x\n{BPF}")
+    (module.settings / "backend").write_text("direct\n")
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.exit_code, "the back end direct only" in why(found)) == (1, True)
+    assert not any("back end ftrace" in each for each in found.judgement.notes)
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "hint"),
+    [(ENABLED, "who holds the entry", "-t tracefs"), (KPROBES, "kprobes", "-t debugfs")],
+)
+def test_holders_that_cannot_be_seen(
+    kernel: Kernel, module: FakeModule, path: str, what: str, hint: str
+) -> None:
+    (kernel.folder / path).unlink()
+    [missing] = inspect(kernel, module, "vfs_read").missing
+    assert (missing.what, path in missing.why, hint in missing.hint) == (what, True, True)
 
 
 def test_kprobes(kernel: Kernel, module: FakeModule) -> None:
@@ -307,6 +375,43 @@ def test_a_function_that_is_gated(kernel: Kernel, module: FakeModule) -> None:
     rates = {each.edition: each for each in found.rates}
     assert rates["original"].calls_per_second > 0
     assert (rates["original"].in_flight, rates["random"].calls_per_second) == (1, 0.0)
+
+
+def test_the_module_goes_away_meanwhile(kernel: Kernel, module: FakeModule) -> None:
+    with Inspector(kernel.machine(module)) as inspector:
+        found = inspector.inspect(ORDER, pause=lambda _seconds: module.remove())
+    assert [each.what for each in found.missing] == ["calls a second"]
+    [standing] = found.standings
+    assert (standing.subsystem, standing.rates) == ("readahead", ())
+    assert found.callers
+
+
+def test_an_edition_that_is_loaded_anew_meanwhile(kernel: Kernel, module: FakeModule) -> None:
+    module.call("readahead", ORDER, 50)
+    calls = module.sysfs / "readahead/functions" / ORDER / "original/calls"
+
+    def anew(_seconds: float) -> None:
+        calls.write_text("3\n")
+
+    with Inspector(kernel.machine(module)) as inspector:
+        found = inspector.inspect(ORDER, pause=anew)
+    assert [each.calls_per_second for each in found.standings[0].rates] == [0.0, 0.0]
+
+
+def test_a_subsystem_with_another_function_of_the_name(kernel: Kernel, module: FakeModule) -> None:
+    module.register("files", ["vfs_read"])
+    address = module.sysfs / "files/functions/vfs_read/address"
+
+    def has(name: str) -> list[tuple[str, bool]]:
+        found = inspect(kernel, module, name)
+        return [(each.subsystem, each.by_address) for each in found.standings]
+
+    assert has("vfs_read") == has("other:vfs_read") == [("files", False)]
+    # That of the kernel itself, whose traced entry is behind an endbr64.
+    address.write_text(f"{START + 32 + 4:#x}\n")
+    assert (has("vfs_read"), has("other:vfs_read")) == ([("files", True)], [])
+    address.write_text("0xffffffffc0002010\n")
+    assert (has("vfs_read"), has("other:vfs_read")) == ([], [("files", True)])
 
 
 def test_a_function_of_a_subsystem_without_a_gate(kernel: Kernel, module: FakeModule) -> None:
