@@ -223,21 +223,24 @@ def _list(texts: Sequence[str], most: int) -> None:
 
 def _print_body(found: Inspection, facts: Facts) -> None:
     _head("inside")
-    for line in _inside(facts):
-        _item(line)
     cold = [each.name for each in found.named.relatives if ".cold" in each.name]
+    for line in _inside(facts, is_all=facts.is_whole and not cold and not facts.jumps_anywhere):
+        _item(line)
     if cold:
         _item(f"what is unlikely to run stands elsewhere, and is not looked at: {', '.join(cold)}")
 
 
-def _inside(facts: Facts) -> Iterator[str]:
-    """Say what the function does that its replacement has to reckon with."""
+def _inside(facts: Facts, *, is_all: bool) -> Iterator[str]:
+    """Say what the function does that its replacement has to reckon with.
+
+    ``is_all``: there is no jump that was not seen.
+    """
     if facts.loops:
         targets = sorted({each.to for each in facts.loops})
         where = ", ".join(f"+{each:#x}" for each in targets[:_MOST_PLACES])
         yield f"jumps back, so it may loop: to {where}{_more(targets)}"
     else:
-        yield "no jump back: it does not loop itself"
+        yield "no jump back: it does not loop itself" if is_all else "no jump back was seen"
     if facts.sleeps:
         yield f"calls what may sleep: {_calls(facts.sleeps)}"
     else:

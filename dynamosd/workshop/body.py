@@ -81,7 +81,8 @@ class Facts:
     """What is known of a function by its instructions.
 
     ``entry`` are its first instructions. ``pointers`` are offsets of calls and jumps to where a
-    register or memory says. ``is_whole`` is false when not all of it could be disassembled.
+    register or memory says; ``jumps_anywhere``: a jump is among them. ``is_whole`` is false when
+    not all of it could be disassembled.
     """
 
     size: int
@@ -93,6 +94,7 @@ class Facts:
     pointers: tuple[int, ...]
     calls: tuple[str, ...]
     is_whole: bool
+    jumps_anywhere: bool = False
 
 
 def look(body: Body, symbols: Symbols) -> Facts:
@@ -103,6 +105,7 @@ def look(body: Body, symbols: Symbols) -> Facts:
         for each in body.instructions
         if each.target and (each.is_call or not body.has(each.target))
     ]
+    pointers = [each for each in body.instructions if _is_through_pointer(each, symbols)]
     return Facts(
         body.size,
         len(body.instructions),
@@ -114,15 +117,18 @@ def look(body: Body, symbols: Symbols) -> Facts:
         ),
         tuple(each for each in out if may_sleep(each.to)),
         tuple(each for each in out if may_allocate(each.to)),
-        tuple(
-            each.address - start
-            for each in body.instructions
-            if (each.is_call or each.is_jump)
-            and (not each.target or _THUNK.match(symbols.describe(each.target)))
-        ),
+        tuple(each.address - start for each in pointers),
         tuple(sorted({each.to for each in out if not _THUNK.match(each.to)})),
         body.is_whole,
+        any(each.is_jump for each in pointers),
     )
+
+
+def _is_through_pointer(instruction: Instruction, symbols: Symbols) -> bool:
+    """Tell whether an instruction calls or jumps to where a register or memory says."""
+    if not instruction.is_call and not instruction.is_jump:
+        return False
+    return not instruction.target or bool(_THUNK.match(symbols.describe(instruction.target)))
 
 
 def may_sleep(name: str) -> bool:

@@ -24,6 +24,9 @@ DATA = (("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start"
 
 _WINDOW = 1 << 16
 _DISTANCE = struct.Struct("<i")
+_DISTANCES = range(-(1 << 31), 1 << 31)
+_SIGNED = range((1 << 64) - (1 << 31), 1 << 64)
+"""Addresses that 32 bits are enough for, because their sign is copied into the rest."""
 _HALF = 2
 _NEAR = 130
 """How far a jump of two bytes comes, and its own two bytes, at most."""
@@ -160,6 +163,8 @@ def _find_all(text: bytes, wanted: bytes, start: int, end: int) -> Iterator[int]
 
 def _absolute(text: bytes, wanted: int) -> Iterable[int]:
     """Give where the lower half of an address stands: the upper one is that of all the kernel."""
+    if wanted not in _SIGNED:
+        return ()
     return _find_all(text, _POINTER.pack(wanted)[: _DISTANCE.size], 0, len(text))
 
 
@@ -169,7 +174,8 @@ def _relative(text: bytes, window: int, wanted: int) -> Iterator[int]:
     The distance counts from the end of the 32 bits, which an instruction ends with.
     """
     far, near = wanted - window - _DISTANCE.size, wanted - window - _WINDOW - _DISTANCE.size
-    for upper in {_DISTANCE.pack(far)[_HALF:], _DISTANCE.pack(near)[_HALF:]}:
+    # Nothing leads farther than 32 bits can say.
+    for upper in {_DISTANCE.pack(each)[_HALF:] for each in (far, near) if each in _DISTANCES}:
         end = min(window + _WINDOW + _DISTANCE.size, len(text))
         for half in _find_all(text, upper, window + _HALF, end):
             at = half - _HALF

@@ -149,13 +149,17 @@ def _held(machine: Machine, holders: Sequence[Holder]) -> Iterator[Reason]:
 def _nameless(evidence: Evidence) -> Reason:
     named, symbols = evidence.named, evidence.symbols
     if len(named.same) > 1:
-        said = f"{len(named.same)} have the name {named.name}: a gate would be at any one of them"
+        data = sum(not each.is_text for each in named.same)
+        said = (
+            f"{len(named.same)} have the name {named.name}{f' ({data} of them data)' * bool(data)}"
+        )
+        said += ": a gate would be at any one of them"
         return Reason(said, "gate what calls it, or what it calls")
     if named.elsewhere:
-        homes = ", ".join(sorted(each.module or "the kernel" for each in named.elsewhere))
-        said = f"{named.name} is in {homes}"
+        said = f"{named.name} is in {_homes(named)}"
         said += f", and not in {named.module}" if named.module else ": more than one"
-        return Reason(said, f"name it as {' or '.join(each.full_name for each in named.elsewhere)}")
+        full = dict.fromkeys(each.full_name for each in named.elsewhere)
+        return Reason(said, f"name it as {' or '.join(full)}")
     if named.relatives:
         made = ", ".join(each.name for each in named.relatives)
         said = f"there is no {named.name} in this kernel, only what the compiler made of it: {made}"
@@ -163,6 +167,11 @@ def _nameless(evidence: Evidence) -> Reason:
     said = f"there is no function {named.name} in this kernel"
     hint = names.guess(symbols, named.name)
     return Reason(said, hint or "it may be inlined everywhere, or in a module that is not loaded")
+
+
+def _homes(named: Named) -> str:
+    """Name those that have others of the name."""
+    return ", ".join(sorted({each.module or "the kernel" for each in named.elsewhere}))
 
 
 def _switched_off(machine: Machine) -> Iterator[Reason]:
@@ -181,8 +190,9 @@ def _notes(machine: Machine, evidence: Evidence) -> Iterator[str]:
             f'(DYNAMOS_FUNCTION_TRAITS({named.name}, .home = "{named.symbol.module}"))'
         )
     if named.symbol and named.elsewhere:
-        where = ", ".join(sorted(each.module or "the kernel" for each in named.elsewhere))
-        yield f"others of this name, which are not gated with it: in {where}"
+        yield f"others of this name, which are not gated with it: in {_homes(named)}"
+    if named.symbol and named.symbol.is_text and not evidence.prototypes:
+        yield "without a prototype it is not known whether it takes variable arguments"
     others = [each.name for each in named.aliases if named.symbol and each != named.symbol]
     if others:
         yield f"the same text has other names: {', '.join(others)}"

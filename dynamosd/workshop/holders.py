@@ -12,8 +12,7 @@ from pathlib import Path
 from dynamosd import entries
 from dynamosd.doctor import Machine
 from dynamosd.entries import Entry
-from dynamosd.kmod import ROOT_HINT
-from dynamosd.workshop.missing import Missing
+from dynamosd.workshop.missing import Missing, unreadable
 from dynamosd.workshop.symbols import Symbol
 
 KPROBES = "sys/kernel/debug/kprobes/list"
@@ -58,8 +57,8 @@ class Holder:
 def unseen(machine: Machine) -> Iterator[Missing]:
     """Give what cannot be read here: those who are only there are not among the holders."""
     for what, path, hint in _SOURCES:
-        if machine.text(path) is None:
-            yield Missing(what, f"/{path} cannot be read", ROOT_HINT if machine.uid else hint)
+        if found := unreadable(machine, what, path, hint):
+            yield found
 
 
 def find(

@@ -27,7 +27,7 @@ from dynamosd.workshop.declarations import Prototype, prototype
 from dynamosd.workshop.gating import Evidence, Judgement, Verdict
 from dynamosd.workshop.holders import Holder
 from dynamosd.workshop.kcore import Kcore
-from dynamosd.workshop.missing import Missing, because
+from dynamosd.workshop.missing import Missing, because, unreadable
 from dynamosd.workshop.names import Named
 from dynamosd.workshop.standings import Standing
 from dynamosd.workshop.symbols import Symbol, Symbols
@@ -38,7 +38,7 @@ BTF = "sys/kernel/btf"
 MOST_CALLERS = 200
 """Places that are looked at, if nobody wants all."""
 
-_NAME = re.compile(r"(?:[\w-]{1,63}:)?[\w.$]{1,255}", re.ASCII)
+_NAME = re.compile(r"(?:[\w-]{1,63}:)?[\w.$]{1,511}", re.ASCII)
 _DATA_HINT = "boot a kernel with CONFIG_KALLSYMS_ALL"
 _BTF_HINT = "boot a kernel with CONFIG_DEBUG_INFO_BTF"
 
@@ -123,7 +123,8 @@ class Inspector:
         try:
             return Btf(path.read_bytes(), base, str(path))
         except OSError as error:
-            raise NotSupported(f"{path}: {error.strerror}", hint=_BTF_HINT) from error
+            hint = ROOT_HINT if isinstance(error, PermissionError) else _BTF_HINT
+            raise NotSupported(f"{path}: {error.strerror}", hint=hint) from error
 
     @cached_property
     def text(self) -> Text:
@@ -166,7 +167,8 @@ class Inspector:
         is_redirected = any(each.backend == "ftrace" for each in standing)
         held = tuple(holders.find(self._machine, named.aliases, is_redirected=is_redirected))
         if self.traceable is None:
-            missing.append(self._blind())
+            blind = unreadable(self._machine, "what can be traced", TRACEABLE, holders.TRACEFS_HINT)
+            missing += [blind] if blind else []
         missing += holders.unseen(self._machine)
         evidence = Evidence(named, self.symbols, self.traceable, found, held)
         facts, callers = self._look(named.symbol, most, missing)
@@ -182,11 +184,6 @@ class Inspector:
             standing,
             tuple(missing),
         )
-
-    def _blind(self) -> Missing:
-        """Say why it is not known what can be traced."""
-        hint = ROOT_HINT if self._machine.uid else holders.TRACEFS_HINT
-        return Missing("what can be traced", f"/{TRACEABLE} cannot be read", hint)
 
     def _prototypes(self, named: Named, missing: list[Missing]) -> tuple[Prototype, ...]:
         """Give what a function's prototypes may be: one, if the kernel's types know it."""

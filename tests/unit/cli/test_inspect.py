@@ -97,7 +97,8 @@ def test_report(
     assert "more: --all" not in whole
 
 
-def test_document(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("kernel")
+def test_document(module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
     found = document(module, capsys, ORDER)
     assert (found["apiVersion"], found["kind"]) == ("dynamos/v1alpha1", "Inspection")
     assert (found["verdict"], found["reasons"], found["address"]) == ("yes", [], f"{START:#x}")
@@ -112,7 +113,6 @@ def test_document(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixt
     [subsystem] = found["subsystems"]
     assert (subsystem["gated"], subsystem["by_address"]) == (True, False)
     assert found["missing"] == []
-    assert kernel.places
 
 
 @pytest.mark.usefixtures("kernel")
@@ -154,6 +154,26 @@ def test_an_unlikely_part_is_told(
     kernel.put("proc/kallsyms", f"{names}{START + 0x8000:016x} t {ORDER}.cold\n")
     code, shown = run(module, capsys, ORDER)
     assert (code, f"not looked at:\n  {ORDER}.cold" in shown) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (NOP + RET, "no jump back: it does not loop itself"),
+        (NOP + b"\xff\xd0" + RET, "no jump back: it does not loop itself"),
+        (NOP + b"\xff\xe0", "no jump back was seen"),
+        (NOP + b"\x06" + RET, "no jump back was seen"),
+    ],
+)
+def test_that_it_loops_not_is_said_only_of_what_was_seen(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str], code: bytes, said: str
+) -> None:
+    kernel.functions = {ORDER: code}
+    kernel.write()
+    assert f"  {said}\n" in run(module, capsys, ORDER)[1]
+    names = (kernel.folder / "proc/kallsyms").read_text()
+    kernel.put("proc/kallsyms", f"{names}{START + 0x8000:016x} t {ORDER}.cold\n")
+    assert "  no jump back was seen\n" in run(module, capsys, ORDER)[1]
 
 
 def test_a_long_name_that_is_called_stays_whole(

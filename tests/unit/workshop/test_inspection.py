@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dynamosd.errors import InvalidInput, NotSupported
 from dynamosd.testing import FakeModule
+from dynamosd.workshop import holders
 from dynamosd.workshop.gating import Verdict
 from dynamosd.workshop.holders import Kind
 from dynamosd.workshop.inspection import Inspection, Inspector
-from tests.unit.workshop.kernel import NOP, RET, START, Kernel, Types, call
+from tests.unit.workshop.kernel import NOP, RET, START, Kernel, Types, call, core
 
 ENABLED = "sys/kernel/tracing/enabled_functions"
 TRACEABLE = "sys/kernel/tracing/available_filter_functions"
@@ -31,6 +33,8 @@ def types() -> Types:
     made.function("printf", integer, ("format", integer), ("", 0))
     made.function("show", integer)
     made.function("show", 0)
+    for name in (ORDER, "split"):
+        made.function(name, 0)
     return made
 
 
@@ -58,6 +62,11 @@ def kernel(tmp_path: Path) -> Kernel:
         "ffffffff82000000 D jiffies",
         "ffffffff81005000 t show",
         "ffffffff81005010 t show",
+        "ffffffff81005020 t both",
+        "ffffffff82000008 d both",
+        "ffffffffc0001010 t thrice\t[some_module]",
+        "ffffffffc0001020 t thrice\t[some_module]",
+        "ffffffffc0002020 t thrice\t[other]",
         "ffffffffc0000000 t only_here\t[some_module]",
         "ffffffffc0001000 t twice\t[some_module]",
         "ffffffffc0002000 t twice\t[other]",
@@ -115,8 +124,14 @@ def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None
         ("vfs_raed", "there is no function vfs_raed", 'did you mean "vfs_read"?'),
         ("xyzzy", "there is no function xyzzy", "it may be inlined"),
         ("jiffies", "jiffies is no function: it is data", ""),
-        ("show", "2 have the name show", "gate what calls it"),
+        ("show", "2 have the name show: a gate", "gate what calls it"),
+        ("both", "2 have the name both (1 of them data): a gate", "gate what calls it"),
         ("twice", "twice is in other, some_module: more than one", "other:twice"),
+        (
+            "thrice",
+            "thrice is in other, some_module: more",
+            "as some_module:thrice or other:thrice",
+        ),
         ("nosuch:vfs_read", "and not in nosuch", "name it as vfs_read or other:vfs_read"),
         ("gone", "only what the compiler made of it: gone.isra.0", "gate what calls it"),
         ("gone.isra.0", "is what the compiler has made of another function", "C cannot name it"),
@@ -143,6 +158,33 @@ def test_a_function_of_a_module(kernel: Kernel, module: FakeModule) -> None:
     # Neither its text nor its types are here.
     assert {each.what for each in found.missing} == {"prototype", "entry, callers, loops"}
     assert found.exit_code == 4
+
+
+def test_a_function_without_a_prototype(kernel: Kernel, module: FakeModule) -> None:
+    found = inspect(kernel, module, "mutex_lock")
+    assert (found.exit_code, len(found.judgement.notes)) == (0, 1)
+    assert "variable arguments" in found.judgement.notes[0]
+
+
+def test_a_name_as_long_as_any(kernel: Kernel, module: FakeModule) -> None:
+    kernel.names.append(f"ffffffff81005030 t {'r' * 511}")
+    kernel.write()
+    assert "longer than the 63 letters" in why(inspect(kernel, module, "r" * 511))
+
+
+@pytest.mark.parametrize("address", [0x1000, 0xFFFFFE0000001000])
+def test_a_function_far_from_the_kernels_text(
+    kernel: Kernel, module: FakeModule, address: int
+) -> None:
+    kernel.names.append(f"{address:016x} T odd")
+    code = b"\xbf" + struct.pack("<I", address & 0xFFFFFFFF) + RET
+    kernel.functions = {"f": code}
+    kernel.write()
+    odd = NOP + RET + bytes(1 << 18)
+    kernel.put("proc/kcore", core((START, code.ljust(16, b"\xcc")), (address, odd)))
+    found = inspect(kernel, module, "odd")
+    assert found.callers
+    assert found.callers.sites == ()
 
 
 def test_copies_by_the_compiler_are_told(kernel: Kernel, module: FakeModule) -> None:
@@ -239,7 +281,7 @@ def test_no_symbols(kernel: Kernel, module: FakeModule) -> None:
         inspect(kernel, module, "vfs_read")
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:b:c", "a\n", "ä", "x" * 300, "a/b", ":a", "*"])
+@pytest.mark.parametrize("name", ["", "a b", "a:b:c", "a\n", "ä", "x" * 512, "a/b", ":a", "*"])
 def test_what_is_no_name(kernel: Kernel, module: FakeModule, name: str) -> None:
     with pytest.raises(InvalidInput, match="is not a function's name"):
         inspect(kernel, module, name)
@@ -326,7 +368,23 @@ def test_holders_that_cannot_be_seen(
 ) -> None:
     (kernel.folder / path).unlink()
     [missing] = inspect(kernel, module, "vfs_read").missing
-    assert (missing.what, path in missing.why, hint in missing.hint) == (what, True, True)
+    assert (missing.what, hint in missing.hint) == (what, True)
+    assert missing.why == f"/{path} cannot be read: No such file or directory"
+
+
+def test_holders_that_nobody_may_see(
+    kernel: Kernel, module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(_path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    machine = kernel.machine(module)
+    monkeypatch.setattr(Path, "open", locked)
+    for uid, hint in ((0, "locked down"), (1000, "sudo")):
+        for each in holders.unseen(replace(machine, uid=uid)):
+            assert each.why.endswith(": Operation not permitted")
+            assert hint in each.hint
+    assert len(list(holders.unseen(machine))) == 2
 
 
 def test_kprobes(kernel: Kernel, module: FakeModule) -> None:

@@ -17,7 +17,7 @@ from dynamosd.workshop.callers import Finder, How
 from dynamosd.workshop.kcore import Kcore
 from dynamosd.workshop.symbols import Symbols, read
 from dynamosd.workshop.text import Text
-from tests.unit.workshop.kernel import DATA, NOP, RET, START, Kernel, call, core
+from tests.unit.workshop.kernel import NOP, RET, START, Kernel, call, core
 
 PAD = b"\x90"
 MOST = 100
@@ -297,4 +297,3 @@ def test_any_bytes_as_code(tmp_path: Path, code: bytes) -> None:
 def test_symbols_in_no_order() -> None:
     text = b"ffffffff81000020 t b\nffffffff81000000 t a\n"
     assert Symbols(text).describe(0xFFFFFFFF81000008) == "a+0x8"
-    assert DATA > START
