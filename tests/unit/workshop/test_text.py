@@ -16,7 +16,7 @@ from dynamosd.workshop import body
 from dynamosd.workshop.callers import Finder, How
 from dynamosd.workshop.kcore import Kcore
 from dynamosd.workshop.symbols import Symbols, read
-from dynamosd.workshop.text import Text
+from dynamosd.workshop.text import Instruction, Text
 from tests.unit.workshop.kernel import NOP, RET, START, Kernel, call, core
 
 PAD = b"\x90"
@@ -69,6 +69,22 @@ def test_the_last_function_of_a_module(
         found = text.body(text.symbols.named("last")[0])
     assert (found.code, found.is_whole) == (code, True)
     assert found.instructions[-1].mnemonic in {"ret", "jmp"}
+
+
+def test_zeros_behind_a_function_are_not_disassembled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with text_of(Kernel(tmp_path, {"f": NOP + RET + bytes(0x1000 - 6)})) as text:
+        seen: list[int] = []
+        disassemble = text.disassemble
+
+        def note(code: bytes, address: int) -> Iterator[Instruction]:
+            seen.append(len(code))
+            return disassemble(code, address)
+
+        monkeypatch.setattr(text, "disassemble", note)
+        assert text.body(text.symbols.named("f")[0]).code == NOP + RET
+    assert seen == [len(NOP + RET) + 8]
 
 
 def test_bytes_that_are_no_instruction(tmp_path: Path) -> None:
