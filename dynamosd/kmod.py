@@ -263,6 +263,11 @@ class Kmod:
         """Whether the module is switched on; an older one cannot be switched off."""
         return self._setting("enable") not in _OFF
 
+    @property
+    def backend(self) -> str:
+        """The back end that gates take: ``auto``, ``direct`` or ``ftrace``; "" if not shown."""
+        return self._setting("backend")
+
     def _setting(self, name: str) -> str:
         """Give a parameter of the module; "" when there is none, or it may not be read."""
         try:
@@ -286,6 +291,18 @@ class Kmod:
             found = (_subsystem(folder) for folder in _folders(self._sysfs))
             subsystems = {each.name: each for each in found if each}
             return KernelState(version, subsystems, self.enabled, self._setting("tripwire"))
+
+    def read_address(self, subsystem: str, function: str) -> int | None:
+        """Give the address of a function's entry, as the module shows it to root.
+
+        None when it shows none: its module is not loaded, we are not root, or it has gone.
+        """
+        try:
+            return int(
+                _text(self._sysfs / subsystem / "functions" / function / "address") or "", 16
+            )
+        except (OSError, ValueError):
+            return None
 
     def read_names(self) -> dict[str, list[str]]:
         """Give the names of the subsystems, and of the editions of each. Raises `OSError`."""
@@ -665,12 +682,14 @@ class Kmod:
 def _is_about(failure: CommandFailed, function: str) -> bool:
     """Tell whether the module's answer is about a function, and not about the command.
 
-    What must not be gated may be found under another name of the same text. An older module,
-    which has no such command, names no function.
+    What must not be gated may be found under another name of the same text; all else begins with
+    the name that was asked for. An older module, which has no such command, begins otherwise. Want
+    of memory says nothing of the function.
     """
-    if failure.number == errno.EINVAL:
-        return function.rpartition(":")[2] in failure.reason
-    return failure.number in {errno.EPERM, errno.ENOENT} and bool(failure.reason)
+    if failure.number in {errno.EPERM, errno.ENOENT}:
+        return bool(failure.reason)
+    name = function.rpartition(":")[2]
+    return failure.number != errno.ENOMEM and failure.reason.startswith(f"{name}: ")
 
 
 def _word(text: object) -> str:

@@ -64,6 +64,11 @@ class Function:
     backend: str
     counts: Mapping[str, Counts]
 
+    @property
+    def is_gated(self) -> bool:
+        """Whether calls go through a gate now."""
+        return self.backend not in {"none", "waiting"}
+
 
 @dataclass(frozen=True, slots=True)
 class Subsystem:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dynamosd.cli.output import colour, print_json, table, width, wrap
 from dynamosd.cli.progress import Progress
 from dynamosd.doctor import Machine
+from dynamosd.workshop import holders
 from dynamosd.workshop.gating import Verdict
 from dynamosd.workshop.inspection import MOST_CALLERS, Inspector
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from dynamosd.kmod import Kmod
     from dynamosd.workshop.body import Call, Facts
     from dynamosd.workshop.callers import Callers
-    from dynamosd.workshop.inspection import Inspection, Standing
+    from dynamosd.workshop.inspection import Inspection
+    from dynamosd.workshop.standings import Standing
 
 _EVERY = 1 << 32
 _VERDICTS = {
@@ -74,7 +76,7 @@ def as_json(found: Inspection) -> dict[str, object]:
         "text": _text_json(found),
         "holders": [{"kind": str(each.kind), "text": each.text} for each in found.holders],
         "callers": _callers_json(found.callers),
-        "subsystems": [{**asdict(each), "gated": each.is_gated} for each in found.standings],
+        "subsystems": [_standing_json(each) for each in found.standings],
         "missing": [asdict(each) for each in found.missing],
     }
 
@@ -97,6 +99,12 @@ def _text_json(found: Inspection) -> dict[str, object] | None:
         "calls_through_pointers": list(facts.pointers),
         "calls": list(facts.calls),
     }
+
+
+def _standing_json(standing: Standing) -> dict[str, object]:
+    found = asdict(standing)
+    gated = found.pop("is_gated")
+    return {**found, "gated": gated}
 
 
 def _callers_json(callers: Callers | None) -> dict[str, object] | None:
@@ -189,7 +197,8 @@ def _print_holders(found: Inspection) -> None:
     for each in found.holders:
         _item(f"{each.kind}: {each.text}")
     if not found.holders:
-        _item("nobody" if found.can_see_holders else "that cannot be seen here")
+        unseen = {holders.ENTRY, holders.PROBES} & {each.what for each in found.missing}
+        _item("nobody that can be seen here" if unseen else "nobody")
 
 
 def _print_callers(callers: Callers, most: int) -> None:
@@ -214,21 +223,24 @@ def _list(texts: Sequence[str], most: int) -> None:
 
 def _print_body(found: Inspection, facts: Facts) -> None:
     _head("inside")
-    for line in _inside(facts):
-        _item(line)
     cold = [each.name for each in found.named.relatives if ".cold" in each.name]
+    for line in _inside(facts, is_all=facts.is_whole and not cold and not facts.jumps_anywhere):
+        _item(line)
     if cold:
         _item(f"what is unlikely to run stands elsewhere, and is not looked at: {', '.join(cold)}")
 
 
-def _inside(facts: Facts) -> Iterator[str]:
-    """Say what the function does that its replacement has to reckon with."""
+def _inside(facts: Facts, *, is_all: bool) -> Iterator[str]:
+    """Say what the function does that its replacement has to reckon with.
+
+    ``is_all``: there is no jump that was not seen.
+    """
     if facts.loops:
         targets = sorted({each.to for each in facts.loops})
         where = ", ".join(f"+{each:#x}" for each in targets[:_MOST_PLACES])
         yield f"jumps back, so it may loop: to {where}{_more(targets)}"
     else:
-        yield "no jump back: it does not loop itself"
+        yield "no jump back: it does not loop itself" if is_all else "no jump back was seen"
     if facts.sleeps:
         yield f"calls what may sleep: {_calls(facts.sleeps)}"
     else:
@@ -266,6 +278,8 @@ def _print_standing(standing: Standing) -> None:
     how = f"gate: {standing.backend}" if standing.is_gated else "no gate now"
     editions = ", ".join(standing.editions)
     _item(f"{standing.subsystem} ({how}); active: {standing.active}; editions: {editions}")
+    if not standing.by_address:
+        _item("it has one of this name: the module does not show at which address", "- ")
     rows = [
         (each.edition, f"{each.calls_per_second:.1f}", str(each.in_flight))
         for each in standing.rates

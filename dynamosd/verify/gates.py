@@ -29,7 +29,7 @@ def gates(view: View, subsystem: Subsystem) -> Iterator[Finding]:
 
 
 def _gate(view: View, function: Function, *, needed: bool) -> tuple[Verdict, str, str]:
-    name, says = function.name, function.backend not in {"none", "waiting"}
+    name, says = function.name, function.is_gated
     if function.backend == "waiting":
         return Verdict.OK, f"{name} waits for its module", ""
     if needed and not says:

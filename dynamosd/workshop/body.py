@@ -21,7 +21,8 @@ MAY_SLEEP = (
     *("down_read", "down_read_*", "down_write", "down_write_*", "percpu_down_*"),
     *("wait_for_*", "wait_on_*", "wait_woken", "out_of_line_wait_on_*", "do_wait_intr*"),
     *("copy_from_user*", "copy_to_user*", "copy_user_*", "rep_movs_alternative", "rep_stos_*"),
-    *("get_user_[1248]", "put_user_[1248]", "clear_user*", "strncpy_from_user", "strnlen_user"),
+    *("get_user_[1248]", "put_user_[1248]", "get_user_nocheck_*", "put_user_nocheck_*"),
+    *("clear_user*", "strncpy_from_user", "strnlen_user"),
     *("copy_page_from_iter*", "copy_page_to_iter*", "copy_from_iter*", "copy_to_iter*"),
     *("msleep*", "usleep_range*", "ssleep"),
     *("folio_lock*", "folio_wait_*", "lock_page*", "lock_buffer*"),
@@ -38,7 +39,11 @@ BY_FLAGS = (
 )
 """Functions that may sleep if the flags of the call (GFP) allow it, which is not looked at."""
 
-NEVER = ("*trylock*", "*_nosleep*", "schedule_work*", "schedule_delayed_work*")
+NEVER = (
+    *("*trylock*", "*_nosleep*", "*_nofault*", "*_nmi", "*_inatomic*", "*_highpage"),
+    *("schedule_work*", "schedule_delayed_work*", "schedule_tail", "wait_for_xmitr"),
+    *("vmalloc_to_*", "lock_page_memcg*", "lock_page_lruvec*"),
+)
 """Names that are like those above, and do not sleep."""
 
 _ENTRY = 12
@@ -76,7 +81,8 @@ class Facts:
     """What is known of a function by its instructions.
 
     ``entry`` are its first instructions. ``pointers`` are offsets of calls and jumps to where a
-    register or memory says. ``is_whole`` is false when not all of it could be disassembled.
+    register or memory says; ``jumps_anywhere``: a jump is among them. ``is_whole`` is false when
+    not all of it could be disassembled.
     """
 
     size: int
@@ -88,6 +94,7 @@ class Facts:
     pointers: tuple[int, ...]
     calls: tuple[str, ...]
     is_whole: bool
+    jumps_anywhere: bool = False
 
 
 def look(body: Body, symbols: Symbols) -> Facts:
@@ -98,6 +105,7 @@ def look(body: Body, symbols: Symbols) -> Facts:
         for each in body.instructions
         if each.target and (each.is_call or not body.has(each.target))
     ]
+    pointers = [each for each in body.instructions if _is_through_pointer(each, symbols)]
     return Facts(
         body.size,
         len(body.instructions),
@@ -109,15 +117,18 @@ def look(body: Body, symbols: Symbols) -> Facts:
         ),
         tuple(each for each in out if may_sleep(each.to)),
         tuple(each for each in out if may_allocate(each.to)),
-        tuple(
-            each.address - start
-            for each in body.instructions
-            if (each.is_call or each.is_jump)
-            and (not each.target or _THUNK.match(symbols.describe(each.target)))
-        ),
+        tuple(each.address - start for each in pointers),
         tuple(sorted({each.to for each in out if not _THUNK.match(each.to)})),
         body.is_whole,
+        any(each.is_jump for each in pointers),
     )
+
+
+def _is_through_pointer(instruction: Instruction, symbols: Symbols) -> bool:
+    """Tell whether an instruction calls or jumps to where a register or memory says."""
+    if not instruction.is_call and not instruction.is_jump:
+        return False
+    return not instruction.target or bool(_THUNK.match(symbols.describe(instruction.target)))
 
 
 def may_sleep(name: str) -> bool:

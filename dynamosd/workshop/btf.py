@@ -11,12 +11,10 @@ What is read may be cut off or wrong in any way: then the answer is a `DynamosEr
 
 from __future__ import annotations
 
-import bisect
 import enum
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +23,6 @@ from dynamosd.probes.btf import MAGIC
 
 _HEADER = struct.Struct("<HBBIIIII")
 """Magic, version, flags, header's length, then offset and length of types and of strings."""
-_FUNCTION = struct.Struct("<II")
-"""Name and info of a function's type."""
 _WORD = 4
 _LONGEST_NAME = 512
 
@@ -70,8 +66,6 @@ _EACH = {
 _WORDS = [0] + [_FIXED.get(kind, 3) for kind in Kind if kind]
 _KIND, _COUNT = 0x1F, 0xFFFF
 """Of a type's second word: its kind, 24 bits up, and how many members follow."""
-_LINKAGES = range(3)
-"""Where a function's type has a count of members: static, global, or not here."""
 _MORE = [_EACH.get(kind, 0) for kind in Kind]
 
 
@@ -129,8 +123,8 @@ class Btf:
         """
         self._name = name
         self._base = base
-        self._types, self._strings = self._sections(blob)
-        words = array("I", self._types)
+        types, self._strings = self._sections(blob)
+        words = array("I", types)
         if sys.byteorder == "big":
             words.byteswap()
         self._words = words
@@ -229,7 +223,7 @@ class Btf:
         if self._base:
             # A name that vmlinux has, too, is not there twice.
             places += self._base._named(encoded)  # noqa: SLF001 - the same class
-        return [self._prototype(value) for at in places for value in self._functions(at)]
+        return [self._prototype(each) for at in places for each in self._functions.get(at, ())]
 
     def _named(self, name: bytes) -> list[int]:
         """Give the places of a name. It may be the end of a longer string."""
@@ -240,18 +234,17 @@ class Btf:
             at = self._strings.find(wanted, at + 1)
         return places
 
-    def _functions(self, name: int) -> Iterator[int]:
-        """Give what this file's functions are about whose name is at a place."""
-        for linkage in _LINKAGES:
-            head = _FUNCTION.pack(name, Kind.FUNC << 24 | linkage)
-            at = self._types.find(head)
-            while at >= 0:
-                # What only looks like it is in the middle of another type.
-                word, rest = divmod(at, _WORD)
-                place = bisect.bisect_left(self._places, word)
-                if not rest and self._places[place : place + 1] == array("I", [word]):
-                    yield self._words[word + 2]
-                at = self._types.find(head, at + 1)
+    @cached_property
+    def _functions(self) -> dict[int, list[int]]:
+        """What this file's functions are about, by the places of their names.
+
+        A short name is the end of thousands of strings: each must be no more than a look in here.
+        """
+        words, found = self._words, dict[int, list[int]]()
+        for at in self._places:
+            if words[at + 1] >> 24 & _KIND == Kind.FUNC:
+                found.setdefault(words[at], []).append(words[at + 2])
+        return found
 
     def _prototype(self, number: int) -> Type:
         found = self.type(number)

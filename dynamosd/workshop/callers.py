@@ -9,7 +9,6 @@ the function that they are in from its beginning: what is told is an instruction
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,12 @@ DATA = (("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start"
 
 _WINDOW = 1 << 16
 _DISTANCE = struct.Struct("<i")
+_DISTANCES = range(-(1 << 31), 1 << 31)
+_SIGNED = range((1 << 64) - (1 << 31), 1 << 64)
+"""Addresses that 32 bits are enough for, because their sign is copied into the rest."""
 _HALF = 2
+_NEAR = 130
+"""How far a jump of two bytes comes, and its own two bytes, at most."""
 _POINTER = struct.Struct("<Q")
 _MOST_KEPT = 64
 """Functions of which the instructions are kept: callers come in order, many to a function."""
@@ -54,13 +58,15 @@ class Callers:
     """What was found.
 
     ``unseen`` places were left out, because there are so many; ``unsure`` are in a function that
-    could not be disassembled up to there. ``pointers`` are in the kernel's data.
+    could not be disassembled up to there. ``pointers`` are in the kernel's data; ``blind`` is why
+    an area of it could not be looked at.
     """
 
     sites: tuple[Site, ...] = ()
     pointers: tuple[str, ...] = ()
     unseen: int = 0
     unsure: int = 0
+    blind: tuple[str, ...] = ()
 
 
 class Finder:
@@ -94,8 +100,21 @@ class Finder:
             elif how := _how(found, symbol.address):
                 where = self._text.symbols.describe(found.address)
                 sites.append(Site(found.address, where, how))
+        sites = sorted({*sites, *self._short(symbol.address)}, key=lambda site: site.address)
         unseen = max(0, len(places) - most)
-        return Callers(tuple(sites), tuple(self._pointers(symbol.address)), unseen, unsure)
+        pointers, blind = self._pointers(symbol.address)
+        return Callers(tuple(sites), pointers, unseen, unsure, blind)
+
+    def _short(self, wanted: int) -> Iterator[Site]:
+        """Give the jumps of two bytes, of which no search finds the one that says how far it is."""
+        start, text = self._text.area(*TEXT)
+        at, last = max(start, wanted - _NEAR), min(start + len(text), wanted + _NEAR) - 1
+        while at <= last:
+            for each in self._instructions(at).values():
+                is_short = len(each.code) <= _DISTANCE.size
+                if is_short and each.target == wanted and (how := _how(each, wanted)):
+                    yield Site(each.address, self._text.symbols.describe(each.address), how)
+            at = self._text.symbols.end(at) or last + 1
 
     def _places(self, wanted: int) -> list[int]:
         """Give the addresses of the 32 bits that may be what leads to an address, in order."""
@@ -119,14 +138,20 @@ class Finder:
             self._kept[function.address] = {each.end: each for each in body.instructions}
         return self._kept[function.address]
 
-    def _pointers(self, wanted: int) -> Iterator[str]:
-        """Give the places in the kernel's data that hold an address."""
+    def _pointers(self, wanted: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Give the places in the kernel's data that hold an address, and why not all were seen."""
+        found: list[str] = []
+        blind: list[str] = []
         for first, last in DATA:
-            with contextlib.suppress(DynamosError):
+            try:
                 start, data = self._text.area(first, last)
-                for at in _find_all(data, _POINTER.pack(wanted), 0, len(data)):
-                    if (start + at) % _POINTER.size == 0:
-                        yield self._text.symbols.describe_data(start + at)
+            except DynamosError as error:
+                blind.append(error.message)
+                continue
+            places = _find_all(data, _POINTER.pack(wanted), 0, len(data))
+            aligned = (start + at for at in places if (start + at) % _POINTER.size == 0)
+            found += map(self._text.symbols.describe_data, aligned)
+        return tuple(found), tuple(blind)
 
 
 def _find_all(text: bytes, wanted: bytes, start: int, end: int) -> Iterator[int]:
@@ -138,6 +163,8 @@ def _find_all(text: bytes, wanted: bytes, start: int, end: int) -> Iterator[int]
 
 def _absolute(text: bytes, wanted: int) -> Iterable[int]:
     """Give where the lower half of an address stands: the upper one is that of all the kernel."""
+    if wanted not in _SIGNED:
+        return ()
     return _find_all(text, _POINTER.pack(wanted)[: _DISTANCE.size], 0, len(text))
 
 
@@ -147,7 +174,8 @@ def _relative(text: bytes, window: int, wanted: int) -> Iterator[int]:
     The distance counts from the end of the 32 bits, which an instruction ends with.
     """
     far, near = wanted - window - _DISTANCE.size, wanted - window - _WINDOW - _DISTANCE.size
-    for upper in {_DISTANCE.pack(far)[_HALF:], _DISTANCE.pack(near)[_HALF:]}:
+    # Nothing leads farther than 32 bits can say.
+    for upper in {_DISTANCE.pack(each)[_HALF:] for each in (far, near) if each in _DISTANCES}:
         end = min(window + _WINDOW + _DISTANCE.size, len(text))
         for half in _find_all(text, upper, window + _HALF, end):
             at = half - _HALF

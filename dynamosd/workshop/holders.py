@@ -12,10 +12,18 @@ from pathlib import Path
 from dynamosd import entries
 from dynamosd.doctor import Machine
 from dynamosd.entries import Entry
+from dynamosd.workshop.missing import Missing, unreadable
 from dynamosd.workshop.symbols import Symbol
 
 KPROBES = "sys/kernel/debug/kprobes/list"
 LIVEPATCHES = "sys/kernel/livepatch"
+TRACEFS_HINT = "mount -t tracefs tracefs /sys/kernel/tracing"
+ENTRY, PROBES = "who holds the entry", "kprobes"
+"""What `unseen` tells of."""
+_SOURCES = (
+    (ENTRY, entries.PATH, TRACEFS_HINT),
+    (PROBES, KPROBES, "mount -t debugfs debugfs /sys/kernel/debug"),
+)
 
 _KPROBE = re.compile(
     r"(?P<address>[0-9a-f]+)\s+(?P<kind>\w+)\s+(?P<name>[^\s+]+)\+0x(?P<offset>[0-9a-f]+)(?P<rest>.*)"
@@ -46,12 +54,22 @@ class Holder:
     text: str
 
 
-def find(machine: Machine, names: Sequence[Symbol]) -> Iterator[Holder]:
+def unseen(machine: Machine) -> Iterator[Missing]:
+    """Give what cannot be read here: those who are only there are not among the holders."""
+    for what, path, hint in _SOURCES:
+        if found := unreadable(machine, what, path, hint):
+            yield found
+
+
+def find(
+    machine: Machine, names: Sequence[Symbol], *, is_redirected: bool = False
+) -> Iterator[Holder]:
     """Give who holds an entry.
 
     Args:
-        machine: whose files are read; one that is not there, or may not be read, says nothing.
+        machine: whose files are read; what is not there, or may not be read, is `unseen`.
         names: all names of the function.
+        is_redirected: the module says that it has a gate here, of the back end ``ftrace``.
     """
     known = {(each.name, each.module) for each in names}
     patches = list(_livepatches(machine.root / LIVEPATCHES, known))
@@ -59,15 +77,29 @@ def find(machine: Machine, names: Sequence[Symbol]) -> Iterator[Holder]:
     for name, found in entries.parse(machine.text(entries.PATH) or "").items():
         for entry in found:
             if (name, entry.module) in known:
-                yield from _of_entry(entry, name, is_patched=bool(patches))
+                gate = _gate(entry, names, is_redirected=is_redirected)
+                yield from gate
+                yield from _others(entry, names, gate=bool(gate), is_patched=bool(patches))
     yield from _kprobes(machine.text(KPROBES) or "", names)
 
 
-def _of_entry(entry: Entry, name: str, *, is_patched: bool) -> Iterator[Holder]:
-    gate = entry.has_gate(name)
-    if gate:
-        yield Holder(Kind.GATE, "dynamos")
-    direct = [match for match in _DIRECT.finditer(entry.text) if not gate]
+def _gate(entry: Entry, names: Sequence[Symbol], *, is_redirected: bool) -> list[Holder]:
+    """Give the gate of ours at an entry, which may be known by any name of the function."""
+    said = {entry.has_gate(each.name) for each in names}
+    if True in said:
+        return [Holder(Kind.GATE, "dynamos")]
+    if is_redirected and None in said:
+        shared = "the entry is shared, the kernel does not say more"
+        return [Holder(Kind.GATE, f"dynamos (ftrace): {shared}")]
+    return []
+
+
+def _others(
+    entry: Entry, names: Sequence[Symbol], *, gate: bool, is_patched: bool
+) -> Iterator[Holder]:
+    """Give who is at an entry besides a gate of ours."""
+    ours = {f"dynamos_gate_{each.name}" for each in names}
+    direct = [match for match in _DIRECT.finditer(entry.text) if match["name"] not in ours]
     for match in direct:
         kind = Kind.BPF if match["name"].startswith("bpf_") else Kind.DIRECT
         yield Holder(kind, " of ".join(filter(None, [match["name"], match["module"]])))
@@ -76,7 +108,7 @@ def _of_entry(entry: Entry, name: str, *, is_patched: bool) -> Iterator[Holder]:
         is_livepatch = "klp_ftrace_handler" in entry.text
         who = "the kernel does not say which"
         yield Holder(Kind.LIVEPATCH if is_livepatch else Kind.REDIRECT, who)
-    tracers = entry.users - bool(gate) - len(direct) - is_redirected
+    tracers = entry.users - gate - len(direct) - is_redirected
     if tracers > 0 and not is_patched:
         yield Holder(
             Kind.TRACER, f"users of ftrace: {tracers} (kprobes at the entry are among them)"

@@ -11,16 +11,15 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from dynamosd import entries
 from dynamosd.doctor import Machine
 from dynamosd.errors import DynamosError, InvalidInput, NotSupported
 from dynamosd.kmod import ROOT_HINT
-from dynamosd.workshop import body, gating, holders, kcore, names, symbols
+from dynamosd.workshop import body, gating, holders, kcore, names, standings, symbols
 from dynamosd.workshop.body import Facts
 from dynamosd.workshop.btf import Btf
 from dynamosd.workshop.callers import Callers, Finder
@@ -28,7 +27,9 @@ from dynamosd.workshop.declarations import Prototype, prototype
 from dynamosd.workshop.gating import Evidence, Judgement, Verdict
 from dynamosd.workshop.holders import Holder
 from dynamosd.workshop.kcore import Kcore
+from dynamosd.workshop.missing import Missing, because, unreadable
 from dynamosd.workshop.names import Named
+from dynamosd.workshop.standings import Standing
 from dynamosd.workshop.symbols import Symbol, Symbols
 from dynamosd.workshop.text import Tell, Text
 
@@ -37,42 +38,9 @@ BTF = "sys/kernel/btf"
 MOST_CALLERS = 200
 """Places that are looked at, if nobody wants all."""
 
-_NAME = re.compile(r"(?:[\w-]{1,63}:)?[\w.$]{1,255}", re.ASCII)
+_NAME = re.compile(r"(?:[\w-]{1,63}:)?[\w.$]{1,511}", re.ASCII)
+_DATA_HINT = "boot a kernel with CONFIG_KALLSYMS_ALL"
 _BTF_HINT = "boot a kernel with CONFIG_DEBUG_INFO_BTF"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """What one edition of a function got in a second, and who is in it now."""
-
-    edition: str
-    calls_per_second: float
-    in_flight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A subsystem that has the function. ``rates`` is empty while there is no gate."""
-
-    subsystem: str
-    backend: str
-    active: str
-    editions: tuple[str, ...]
-    rates: tuple[Rate, ...] = ()
-
-    @property
-    def is_gated(self) -> bool:
-        """Whether calls go through a gate now."""
-        return self.backend not in {"none", "waiting"}
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """What could not be told, why, and what to do."""
-
-    what: str
-    why: str
-    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +56,6 @@ class Inspection:
     holders: tuple[Holder, ...]
     standings: tuple[Standing, ...]
     missing: tuple[Missing, ...]
-    can_see_holders: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -156,7 +123,8 @@ class Inspector:
         try:
             return Btf(path.read_bytes(), base, str(path))
         except OSError as error:
-            raise NotSupported(f"{path}: {error.strerror}", hint=_BTF_HINT) from error
+            hint = ROOT_HINT if isinstance(error, PermissionError) else _BTF_HINT
+            raise NotSupported(f"{path}: {error.strerror}", hint=hint) from error
 
     @cached_property
     def text(self) -> Text:
@@ -173,14 +141,17 @@ class Inspector:
         return Finder(self.text, self._tell)
 
     def inspect(
-        self, function: str, most: int = MOST_CALLERS, pause: Callable[[float], None] = time.sleep
+        self,
+        function: str,
+        most: int = MOST_CALLERS,
+        pause: Callable[[float], None] | None = None,
     ) -> Inspection:
         """Tell all that is known of a function.
 
         Args:
             function: its name, with that of its module and a colon before it if it is a module's.
             most: how many places that may be callers are looked at.
-            pause: waits, between two looks at the counters of one that is gated.
+            pause: waits, between two looks at the counters of one that is gated; else it sleeps.
 
         Raises:
             InvalidInput: this cannot be a name.
@@ -192,9 +163,13 @@ class Inspector:
         named = names.find(self.symbols, function)
         missing: list[Missing] = []
         found = self._prototypes(named, missing)
-        held = tuple(holders.find(self._machine, named.aliases))
+        standing = standings.look(self._machine.kmod, named, missing, pause or time.sleep)
+        is_redirected = any(each.backend == "ftrace" for each in standing)
+        held = tuple(holders.find(self._machine, named.aliases, is_redirected=is_redirected))
         if self.traceable is None:
-            missing.append(self._blind())
+            blind = unreadable(self._machine, "what can be traced", TRACEABLE, holders.TRACEFS_HINT)
+            missing += [blind] if blind else []
+        missing += holders.unseen(self._machine)
         evidence = Evidence(named, self.symbols, self.traceable, found, held)
         facts, callers = self._look(named.symbol, most, missing)
         entry = tuple(self.text.show(each) for each in facts.entry) if facts else ()
@@ -206,15 +181,9 @@ class Inspector:
             entry,
             callers,
             held,
-            tuple(self._standings(named.name, pause)),
+            standing,
             tuple(missing),
-            self._machine.text(entries.PATH) is not None,
         )
-
-    def _blind(self) -> Missing:
-        """Say why it is not known what can be traced, and who holds an entry."""
-        hint = ROOT_HINT if self._machine.uid else "mount -t tracefs tracefs /sys/kernel/tracing"
-        return Missing("what can be traced", f"/{TRACEABLE} cannot be read", hint)
 
     def _prototypes(self, named: Named, missing: list[Missing]) -> tuple[Prototype, ...]:
         """Give what a function's prototypes may be: one, if the kernel's types know it."""
@@ -224,7 +193,7 @@ class Inspector:
             btf = self._btf(named.same[0].module)
             made = [prototype(btf, named.name, each) for each in btf.functions(named.name)]
         except DynamosError as error:
-            missing.append(Missing("prototype", error.message, error.hint))
+            missing.append(because("prototype", error))
             return ()
         return tuple(dict.fromkeys(made))
 
@@ -237,39 +206,10 @@ class Inspector:
         facts = None
         try:
             facts = body.look(self.text.body(symbol), self.symbols)
-            return facts, self._finder.find(symbol, most)
+            callers = self._finder.find(symbol, most)
         except DynamosError as error:
-            what = "callers" if facts else "entry, callers, loops"
-            missing.append(Missing(what, error.message, error.hint))
+            missing.append(because("callers" if facts else "entry, callers, loops", error))
             return facts, None
-
-    def _standings(self, name: str, pause: Callable[[float], None]) -> Iterator[Standing]:
-        """Give the subsystems that have the function, and what its editions get now."""
-        kmod = self._machine.kmod
-        if not kmod.loaded:
-            return
-        before, begin = kmod.read(), time.monotonic()
-        having = [each for each in before.subsystems.values() if name in each.functions]
-        if not any(_is_gated(each.functions[name].backend) for each in having):
-            for each in having:
-                backend = each.functions[name].backend
-                yield Standing(each.name, backend, each.active, tuple(each.editions))
-            return
-        pause(1.0)
-        after, seconds = kmod.read(), max(time.monotonic() - begin, 1e-3)
-        for each in having:
-            now = after.subsystems.get(each.name)
-            if now is None or name not in now.functions:
-                continue
-            counts = each.functions[name].counts
-            rates = tuple(
-                Rate(edition, (new.calls - counts[edition].calls) / seconds, new.in_flight)
-                for edition, new in now.functions[name].counts.items()
-                if edition in counts
-            )
-            backend = now.functions[name].backend
-            yield Standing(each.name, backend, now.active, tuple(now.editions), rates)
-
-
-def _is_gated(backend: str) -> bool:
-    return backend not in {"none", "waiting"}
+        what = "pointers to it in the kernel's data"
+        missing += [Missing(what, each, _DATA_HINT) for each in callers.blind]
+        return facts, callers

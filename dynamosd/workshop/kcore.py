@@ -33,6 +33,7 @@ _X86_64 = 62
 _MOST_HEADERS = 4096
 _BLOCK = 1 << 20
 _HINT = f"{ROOT_HINT}; a kernel that is locked down lets nobody (/sys/kernel/security/lockdown)"
+_ABSENT_HINT = "mount /proc, or boot a kernel with CONFIG_PROC_KCORE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Kcore:
 
     def _unreadable(self, error: OSError | None = None, what: str = "") -> NotSupported:
         why = (error.strerror if error else "") or what
-        return NotSupported(f"{self._path} cannot be read: {why}", hint=_HINT)
+        hint = _ABSENT_HINT if isinstance(error, FileNotFoundError) else _HINT
+        return NotSupported(f"{self._path} cannot be read: {why}", hint=hint)
 
     def _pread(self, size: int, offset: int) -> bytes:
         """Read what there is; less than ``size`` at the end of the file."""

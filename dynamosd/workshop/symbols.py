@@ -69,6 +69,7 @@ class Symbols:
         if not _LINE.match(text):
             raise NotSupported(f"/{PATH} has no symbols", hint=ROOT_HINT)
         self._text = b"\n" + text
+        self._modules: dict[str, list[bytes]] = {}
 
     @cached_property
     def has_addresses(self) -> bool:
@@ -153,10 +154,23 @@ class Symbols:
         age = self._text.find(module) if symbol.module else -1
         return age, symbol.letter not in "TW", len(symbol.name), symbol.name
 
-    def end(self, address: int) -> int | None:
-        """Give where the next code's symbol is; None behind the last."""
-        place = bisect.bisect_right(self._code, b"%016x" % address + _AFTER)
-        return int(self._code[place][:16], 16) if place < len(self._code) else None
+    def end(self, address: int, module: str = "") -> int | None:
+        """Give where the next code's symbol is, or the module's next of any kind; None if none is.
+
+        Behind a module's code are its data, and no name says where the code ends.
+        """
+        ends = [_next(self._code, address), _next(self._of_module(module), address)]
+        return min((each for each in ends if each is not None), default=None)
+
+    def _of_module(self, module: str) -> list[bytes]:
+        """Give the lines of all that a module has, data too, in order of addresses."""
+        if not module:
+            return []
+        if module not in self._modules:
+            name = re.escape(module.encode("utf-8", "replace"))
+            pattern = rb"^[0-9a-f]{16} \S [^\t\n]+\t\[%s\]$" % name
+            self._modules[module] = sorted(re.findall(pattern, self._text, re.MULTILINE))
+        return self._modules[module]
 
     def describe(self, address: int) -> str:
         """Give an address as ``name+0x10``; as a number when no code is there."""
@@ -204,6 +218,12 @@ def _find_all(text: bytes, wanted: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = text.find(wanted, at + 1)
+
+
+def _next(lines: Sequence[bytes], address: int) -> int | None:
+    """Give the first address behind another, of lines in order."""
+    place = bisect.bisect_right(lines, b"%016x" % address + _AFTER)
+    return int(lines[place][:16], 16) if place < len(lines) else None
 
 
 def _symbols(lines: Sequence[bytes]) -> list[Symbol]:

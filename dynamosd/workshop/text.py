@@ -22,6 +22,8 @@ Tell = Callable[[str, float], None]
 _LONGEST = 1 << 18
 """Bytes of a function: more than the largest of a kernel has."""
 _FILLING = frozenset({"nop", "int3"})
+_ZEROS = 8
+"""Bytes of zeros that an instruction may end with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Instruction:
     def end(self) -> int:
         """Where the next one begins."""
         return self.address + len(self.code)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it may stand behind a function only to fill a place; zeros are an `add`."""
+        return self.mnemonic in _FILLING or not any(self.code)
 
     @property
     def is_call(self) -> bool:
@@ -119,18 +126,18 @@ class Text:
         Raises:
             DynamosError: its bytes are not to be had.
         """
-        code = self.code(symbol.address, self._extent(symbol))
+        code = _without_tail(self.code(symbol.address, self._extent(symbol)))
         found = list(self.disassemble(code, symbol.address))
         end = found[-1].end if found else symbol.address
         is_whole = end == symbol.address + len(code) or not any(code[end - symbol.address :])
-        while is_whole and found and found[-1].mnemonic in _FILLING:
+        while is_whole and found and found[-1].is_filling:
             del found[-1]
         size = found[-1].end - symbol.address if found else 0
         return Body(symbol, code[:size] if is_whole else code, tuple(found), is_whole)
 
     def _extent(self, symbol: Symbol) -> int:
         """Give how far it is to the next name, which may have filling before it."""
-        end = self.symbols.end(symbol.address)
+        end = self.symbols.end(symbol.address, symbol.module)
         return min((end or symbol.address + _LONGEST) - symbol.address, _LONGEST)
 
     def disassemble(self, code: bytes, address: int) -> Iterator[Instruction]:
@@ -148,3 +155,8 @@ class Text:
         if not instruction.target:
             return f"{instruction.mnemonic} {instruction.operands}".strip()
         return f"{instruction.mnemonic} {self.symbols.describe(instruction.target)}"
+
+
+def _without_tail(code: bytes) -> bytes:
+    """Leave out zeros at the end, all but what may belong to the last instruction."""
+    return code[: len(code.rstrip(b"\0")) + _ZEROS]

@@ -9,7 +9,6 @@
 #include <linux/kprobes.h>
 #include <linux/linkage.h>
 #include <linux/module.h>
-#include <linux/objtool.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -68,13 +67,19 @@ static void discard(struct ftrace_ops *ops)
 	kfree(ops);
 }
 
-static void take_out(void)
+/* What could not be taken out stays known, and nothing else is put in. */
+static int take_out(void)
 {
-	struct ftrace_ops *ops = installed;
+	int err;
 
+	if (!installed)
+		return 0;
+	err = compat_unregister_direct(installed, (unsigned long)any_gate);
+	if (WARN_ON(err))
+		return err;
+	discard(installed);
 	installed = NULL;
-	if (ops && !WARN_ON(compat_unregister_direct(ops, (unsigned long)any_gate)))
-		discard(ops);
+	return 0;
 }
 
 static int put_in(char *names)
@@ -97,12 +102,12 @@ static int put_in(char *names)
 static int functions_set(const char *value, const struct kernel_param *param)
 {
 	char *names = kstrdup(value, GFP_KERNEL);
-	int err = 0;
+	int err;
 
 	if (!names)
 		return -ENOMEM;
-	take_out();
-	if (*strim(names))
+	err = take_out();
+	if (!err && *strim(names))
 		err = put_in(names);
 	kfree(names);
 	return err;

@@ -703,6 +703,9 @@ def test_check(module: FakeModule) -> None:
         "memcpy": (errno.EPERM, "__memcpy is not gated: it would call itself"),
         "nosuch": (errno.ENOENT, "nosuch: there is no such function in this kernel"),
         "some:value": (errno.EINVAL, "value: its entry cannot be traced (-22)"),
+        "vfs_write": (errno.EILSEQ, "vfs_write: no function, or one that may not be probed (-84)"),
+        "vfs_open": (errno.ENODEV, "vfs_open: its entry cannot be traced (-19)"),
+        "vfs_sync": (errno.EBUSY, "vfs_sync: no function, or one that may not be probed (-16)"),
     }
     module.denied |= said
     for name, (number, reason) in said.items():
@@ -718,6 +721,7 @@ def test_check(module: FakeModule) -> None:
         (errno.EINVAL, "", NotUnderstood),
         (errno.EPERM, "", Unreachable),
         (errno.ENOMEM, "", DynamosError),
+        (errno.ENOMEM, "vfs_read: its entry cannot be traced (-12)", DynamosError),
     ],
 )
 def test_check_that_is_not_answered(
@@ -726,6 +730,29 @@ def test_check_that_is_not_answered(
     module.denied["vfs_read"] = (number, reason)
     with pytest.raises(error):
         module.kmod.check("vfs_read")
+
+
+def test_check_of_a_function_that_an_older_module_has_in_its_sentence(module: FakeModule) -> None:
+    module.denied["check"] = (errno.EINVAL, "unknown command check")
+    with pytest.raises(NotUnderstood):
+        module.kmod.check("check")
+
+
+def test_what_the_module_shows_of_gates(module: FakeModule) -> None:
+    assert (module.kmod.backend, module.kmod.read_address("readahead", "page_cache_ra_order")) == (
+        "",
+        None,
+    )
+    (module.settings / "backend").write_text("direct\n")
+    address = module.sysfs / "readahead/functions/page_cache_ra_order/address"
+    for text, found in (
+        ("0xffffffff81000004\n", 0xFFFFFFFF81000004),
+        ("0\n", 0),
+        ("(nil)\n", None),
+    ):
+        address.write_text(text)
+        assert module.kmod.read_address("readahead", "page_cache_ra_order") == found
+    assert module.kmod.backend == "direct"
 
 
 def test_check_of_what_is_no_name(module: FakeModule) -> None:

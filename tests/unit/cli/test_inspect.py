@@ -42,8 +42,15 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     types.function(ORDER, integer, ("first", integer), ("second", integer), ("third", integer))
     made.put("sys/kernel/btf/vmlinux", types.blob())
     monkeypatch.setattr(command, "Machine", lambda kmod: Machine(kmod, made.folder))
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     return made
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the seconds that were slept: nobody does for real."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
 
 
 def run(module: FakeModule, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -62,9 +69,14 @@ def document(module: FakeModule, capsys: pytest.CaptureFixture[str], *words: str
     return found
 
 
-def test_report(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str], slept: list[float]
+) -> None:
     assert kernel.places[ORDER] == START
+    (module.sysfs / "readahead/functions" / ORDER / "address").write_text(f"{START:#x}\n")
     code, shown = run(module, capsys, ORDER)
+    assert slept == [1.0]
+    assert "of this name" not in shown
     assert code == 0
     assert shown.startswith(f"{ORDER}: can be gated\n")
     for line in (
@@ -85,7 +97,8 @@ def test_report(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixtur
     assert "more: --all" not in whole
 
 
-def test_document(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("kernel")
+def test_document(module: FakeModule, capsys: pytest.CaptureFixture[str]) -> None:
     found = document(module, capsys, ORDER)
     assert (found["apiVersion"], found["kind"]) == ("dynamos/v1alpha1", "Inspection")
     assert (found["verdict"], found["reasons"], found["address"]) == ("yes", [], f"{START:#x}")
@@ -97,8 +110,9 @@ def test_document(kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixt
     }
     assert found["text"]["loops"] == [{"at": 16, "to": 3}]
     assert len(found["callers"]["sites"]) == 30
-    assert found["subsystems"][0]["gated"] is True
-    assert kernel.places
+    [subsystem] = found["subsystems"]
+    assert (subsystem["gated"], subsystem["by_address"]) == (True, False)
+    assert found["missing"] == []
 
 
 @pytest.mark.usefixtures("kernel")
@@ -123,6 +137,16 @@ def test_what_cannot_be_read_is_said(
     assert document(module, capsys, ORDER)["callers"] is None
 
 
+def test_holders_that_cannot_be_seen_are_said(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kernel.folder / "sys/kernel/debug/kprobes/list").unlink()
+    code, shown = run(module, capsys, ORDER)
+    assert (code, "nobody that can be seen here" in shown) == (4, True)
+    assert "it has one of this name: the module does not show" in shown
+    assert [each["what"] for each in document(module, capsys, ORDER)["missing"]] == ["kprobes"]
+
+
 def test_an_unlikely_part_is_told(
     kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +154,26 @@ def test_an_unlikely_part_is_told(
     kernel.put("proc/kallsyms", f"{names}{START + 0x8000:016x} t {ORDER}.cold\n")
     code, shown = run(module, capsys, ORDER)
     assert (code, f"not looked at:\n  {ORDER}.cold" in shown) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (NOP + RET, "no jump back: it does not loop itself"),
+        (NOP + b"\xff\xd0" + RET, "no jump back: it does not loop itself"),
+        (NOP + b"\xff\xe0", "no jump back was seen"),
+        (NOP + b"\x06" + RET, "no jump back was seen"),
+    ],
+)
+def test_that_it_loops_not_is_said_only_of_what_was_seen(
+    kernel: Kernel, module: FakeModule, capsys: pytest.CaptureFixture[str], code: bytes, said: str
+) -> None:
+    kernel.functions = {ORDER: code}
+    kernel.write()
+    assert f"  {said}\n" in run(module, capsys, ORDER)[1]
+    names = (kernel.folder / "proc/kallsyms").read_text()
+    kernel.put("proc/kallsyms", f"{names}{START + 0x8000:016x} t {ORDER}.cold\n")
+    assert "  no jump back was seen\n" in run(module, capsys, ORDER)[1]
 
 
 def test_a_long_name_that_is_called_stays_whole(

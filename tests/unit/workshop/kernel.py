@@ -17,6 +17,7 @@ from dynamosd.workshop.symbols import Symbol
 
 START = 0xFFFFFFFF81000000
 DATA = START + 0x1000000
+MORE = DATA + 0x100000
 NOP = bytes.fromhex("0f1f440000")
 RET = b"\xc3"
 
@@ -131,12 +132,16 @@ class Kernel:
         symbols = {"_stext": START, **self.places, "_etext": end}
         lines = [f"{address:016x} T {name}" for name, address in symbols.items()]
         lines += [f"{DATA:016x} D __start_rodata", f"{DATA + 16:016x} d some_fops"]
-        lines += [f"{DATA + len(self.data):016x} D __end_rodata", *self.names]
+        lines += [f"{DATA + len(self.data):016x} D __end_rodata"]
+        areas = ("_sdata", "_edata", "__bss_start", "__bss_stop")
+        lines += [f"{MORE + 16 * number:016x} D {name}" for number, name in enumerate(areas)]
+        lines += self.names
         self.put("proc/kallsyms", "\n".join(lines) + "\n")
-        self.put("proc/kcore", core((START, bytes(text)), (DATA, self.data)))
+        self.put("proc/kcore", core((START, bytes(text)), (DATA, self.data), (MORE, bytes(64))))
         traced = [f"{name}\n" for name in self.functions]
         self.put("sys/kernel/tracing/available_filter_functions", "".join(traced))
         self.put("sys/kernel/tracing/enabled_functions", "")
+        self.put("sys/kernel/debug/kprobes/list", "")
 
     def put(self, path: str, text: str | bytes) -> None:
         """Write one file."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +141,29 @@ def test_what_only_looks_like_a_function_is_none() -> None:
     name = types.name("fake")
     types.add(Kind.STRUCT, "holder", 8, [name, Kind.FUNC << 24, integer], count=1)
     assert said(types, "fake") == []
+
+
+def test_a_short_name_costs_no_more_than_the_strings_that_end_in_it() -> None:
+    types = Types()
+    for number in range(500):
+        types.integer(f"a{number}_up")
+    types.function("up", 0)
+    btf = Btf(types.blob())
+    searches = 0
+
+    def count(_frame: object, event: str, called: object) -> None:
+        nonlocal searches
+        name = getattr(called, "__name__", "")
+        searches += event == "c_call" and name in {"find", "index", "bisect_left"}
+
+    sys.setprofile(count)
+    try:
+        found = btf.functions("up")
+    finally:
+        sys.setprofile(None)
+    assert len(found) == 1
+    # One for each string, the last in vain; and what the types' own names need.
+    assert 501 < searches < 510
 
 
 def wrong(*edit: tuple[int, bytes]) -> bytes:

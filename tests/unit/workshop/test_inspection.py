@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dynamosd.errors import InvalidInput, NotSupported
 from dynamosd.testing import FakeModule
+from dynamosd.workshop import holders
 from dynamosd.workshop.gating import Verdict
 from dynamosd.workshop.holders import Kind
 from dynamosd.workshop.inspection import Inspection, Inspector
-from tests.unit.workshop.kernel import NOP, RET, START, Kernel, Types, call
+from tests.unit.workshop.kernel import NOP, RET, START, Kernel, Types, call, core
 
 ENABLED = "sys/kernel/tracing/enabled_functions"
 TRACEABLE = "sys/kernel/tracing/available_filter_functions"
@@ -31,6 +33,8 @@ def types() -> Types:
     made.function("printf", integer, ("format", integer), ("", 0))
     made.function("show", integer)
     made.function("show", 0)
+    for name in (ORDER, "split"):
+        made.function(name, 0)
     return made
 
 
@@ -58,6 +62,11 @@ def kernel(tmp_path: Path) -> Kernel:
         "ffffffff82000000 D jiffies",
         "ffffffff81005000 t show",
         "ffffffff81005010 t show",
+        "ffffffff81005020 t both",
+        "ffffffff82000008 d both",
+        "ffffffffc0001010 t thrice\t[some_module]",
+        "ffffffffc0001020 t thrice\t[some_module]",
+        "ffffffffc0002020 t thrice\t[other]",
         "ffffffffc0000000 t only_here\t[some_module]",
         "ffffffffc0001000 t twice\t[some_module]",
         "ffffffffc0002000 t twice\t[other]",
@@ -101,9 +110,12 @@ def test_a_function_that_must_not_be_gated(kernel: Kernel, module: FakeModule) -
 
 
 def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None:
-    module.denied["vfs_read"] = (errno.EINVAL, "vfs_read: its entry cannot be traced (-22)")
-    found = inspect(kernel, module, "vfs_read")
-    assert (found.judgement.verdict, found.exit_code) == (Verdict.NO, 1)
+    for number in (errno.EINVAL, errno.EILSEQ, errno.ENODEV, errno.EBUSY):
+        module.denied["vfs_read"] = (number, f"vfs_read: its entry cannot be traced (-{number})")
+        found = inspect(kernel, module, "vfs_read")
+        assert (found.judgement.verdict, found.exit_code) == (Verdict.NO, 1)
+    module.denied["vfs_read"] = (errno.ENOMEM, "vfs_read: its entry cannot be traced (-12)")
+    assert inspect(kernel, module, "vfs_read").judgement.verdict is Verdict.UNSURE
 
 
 @pytest.mark.parametrize(
@@ -112,8 +124,14 @@ def test_what_the_module_finds_wrong(kernel: Kernel, module: FakeModule) -> None
         ("vfs_raed", "there is no function vfs_raed", 'did you mean "vfs_read"?'),
         ("xyzzy", "there is no function xyzzy", "it may be inlined"),
         ("jiffies", "jiffies is no function: it is data", ""),
-        ("show", "2 have the name show", "gate what calls it"),
+        ("show", "2 have the name show: a gate", "gate what calls it"),
+        ("both", "2 have the name both (1 of them data): a gate", "gate what calls it"),
         ("twice", "twice is in other, some_module: more than one", "other:twice"),
+        (
+            "thrice",
+            "thrice is in other, some_module: more",
+            "as some_module:thrice or other:thrice",
+        ),
         ("nosuch:vfs_read", "and not in nosuch", "name it as vfs_read or other:vfs_read"),
         ("gone", "only what the compiler made of it: gone.isra.0", "gate what calls it"),
         ("gone.isra.0", "is what the compiler has made of another function", "C cannot name it"),
@@ -140,6 +158,33 @@ def test_a_function_of_a_module(kernel: Kernel, module: FakeModule) -> None:
     # Neither its text nor its types are here.
     assert {each.what for each in found.missing} == {"prototype", "entry, callers, loops"}
     assert found.exit_code == 4
+
+
+def test_a_function_without_a_prototype(kernel: Kernel, module: FakeModule) -> None:
+    found = inspect(kernel, module, "mutex_lock")
+    assert (found.exit_code, len(found.judgement.notes)) == (0, 1)
+    assert "variable arguments" in found.judgement.notes[0]
+
+
+def test_a_name_as_long_as_any(kernel: Kernel, module: FakeModule) -> None:
+    kernel.names.append(f"ffffffff81005030 t {'r' * 511}")
+    kernel.write()
+    assert "longer than the 63 letters" in why(inspect(kernel, module, "r" * 511))
+
+
+@pytest.mark.parametrize("address", [0x1000, 0xFFFFFE0000001000])
+def test_a_function_far_from_the_kernels_text(
+    kernel: Kernel, module: FakeModule, address: int
+) -> None:
+    kernel.names.append(f"{address:016x} T odd")
+    code = b"\xbf" + struct.pack("<I", address & 0xFFFFFFFF) + RET
+    kernel.functions = {"f": code}
+    kernel.write()
+    odd = NOP + RET + bytes(1 << 18)
+    kernel.put("proc/kcore", core((START, code.ljust(16, b"\xcc")), (address, odd)))
+    found = inspect(kernel, module, "odd")
+    assert found.callers
+    assert found.callers.sites == ()
 
 
 def test_copies_by_the_compiler_are_told(kernel: Kernel, module: FakeModule) -> None:
@@ -195,7 +240,20 @@ def test_not_root(kernel: Kernel, module: FakeModule) -> None:
     assert [each.text for each in found.prototypes] == ["int vfs_read(int fd)"]
     assert [each.what for each in found.missing] == ["what can be traced", "entry, callers, loops"]
     assert "sudo" in found.missing[1].hint
+    kernel.put(TRACEABLE, "something_else\n")
+    # What is not listed may be another name of what is; without addresses nobody can tell.
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.judgement.verdict, why(found)) == (Verdict.UNSURE, "")
     assert inspect(kernel, module, "xyzzy").exit_code == 1
+
+
+def test_pointers_that_cannot_be_looked_for(kernel: Kernel, module: FakeModule) -> None:
+    names = (kernel.folder / "proc/kallsyms").read_text().replace("__start_rodata", "elsewhere")
+    kernel.put("proc/kallsyms", names)
+    found = inspect(kernel, module, "vfs_read")
+    assert [each.what for each in found.missing] == ["pointers to it in the kernel's data"]
+    assert "CONFIG_KALLSYMS_ALL" in found.missing[0].hint
+    assert found.exit_code == 4
 
 
 def test_callers_that_cannot_be_looked_for(kernel: Kernel, module: FakeModule) -> None:
@@ -223,7 +281,7 @@ def test_no_symbols(kernel: Kernel, module: FakeModule) -> None:
         inspect(kernel, module, "vfs_read")
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:b:c", "a\n", "ä", "x" * 300, "a/b", ":a", "*"])
+@pytest.mark.parametrize("name", ["", "a b", "a:b:c", "a\n", "ä", "x" * 512, "a/b", ":a", "*"])
 def test_what_is_no_name(kernel: Kernel, module: FakeModule, name: str) -> None:
     with pytest.raises(InvalidInput, match="is not a function's name"):
         inspect(kernel, module, name)
@@ -256,9 +314,78 @@ def test_who_holds_the_entry(
     kernel.put(ENABLED, enabled)
     found = inspect(kernel, module, "vfs_read")
     assert sorted({each.kind for each in found.holders}) == sorted(kinds)
-    refused = not {Kind.LIVEPATCH, Kind.REDIRECT}.isdisjoint(kinds)
+    refused = not {Kind.LIVEPATCH, Kind.REDIRECT, Kind.DIRECT}.isdisjoint(kinds)
     assert (found.exit_code, "its entry is held" in why(found)) == (int(refused), refused)
     assert any("back end ftrace" in each for each in found.judgement.notes) is (Kind.BPF in kinds)
+
+
+SHARED = f"{ORDER} (2) R I   \t->ftrace_ops_list_func+0x0/0x1f0\n"
+SHARED_WITH_BPF = f"{ORDER} (2) R I D M\ttramp: x\n{BPF}"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "kinds"),
+    [(SHARED, [Kind.GATE, Kind.TRACER]), (SHARED_WITH_BPF, [Kind.GATE, Kind.BPF])],
+)
+def test_our_redirect_that_shares_the_entry(
+    kernel: Kernel, module: FakeModule, enabled: str, kinds: list[Kind]
+) -> None:
+    kernel.put(ENABLED, enabled)
+    backend = module.sysfs / "readahead/functions" / ORDER / "backend"
+    backend.write_text("ftrace\n")
+    found = inspect(kernel, module, ORDER)
+    assert [each.kind for each in found.holders] == kinds
+    assert "the kernel does not say more" in found.holders[0].text
+    assert (found.exit_code, found.judgement.notes) == (0, ())
+    # Of one that has no gate of this back end it is somebody else's.
+    backend.write_text("direct\n")
+    assert "held by a redirect" in why(inspect(kernel, module, ORDER))
+
+
+def test_a_gate_under_another_name(kernel: Kernel, module: FakeModule) -> None:
+    kernel.names += [f"{START + 32:016x} T vfs_read_too"]
+    kernel.write()
+    for gate in (GATE, GATE.replace("vfs_read+", "vfs_read_too+")):
+        kernel.put(ENABLED, f"vfs_read_too (1) R   D   M \ttramp: x\n{gate}")
+        for name in ("vfs_read", "vfs_read_too"):
+            found = inspect(kernel, module, name)
+            assert [(each.kind, found.exit_code) for each in found.holders] == [(Kind.GATE, 0)]
+
+
+def test_ebpf_where_only_direct_gates_may_be(kernel: Kernel, module: FakeModule) -> None:
+    kernel.put(ENABLED, f"vfs_read (1) R   D   M \ttramp: x\n{BPF}")
+    (module.settings / "backend").write_text("direct\n")
+    found = inspect(kernel, module, "vfs_read")
+    assert (found.exit_code, "the back end direct only" in why(found)) == (1, True)
+    assert not any("back end ftrace" in each for each in found.judgement.notes)
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "hint"),
+    [(ENABLED, "who holds the entry", "-t tracefs"), (KPROBES, "kprobes", "-t debugfs")],
+)
+def test_holders_that_cannot_be_seen(
+    kernel: Kernel, module: FakeModule, path: str, what: str, hint: str
+) -> None:
+    (kernel.folder / path).unlink()
+    [missing] = inspect(kernel, module, "vfs_read").missing
+    assert (missing.what, hint in missing.hint) == (what, True)
+    assert missing.why == f"/{path} cannot be read: No such file or directory"
+
+
+def test_holders_that_nobody_may_see(
+    kernel: Kernel, module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(_path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    machine = kernel.machine(module)
+    monkeypatch.setattr(Path, "open", locked)
+    for uid, hint in ((0, "locked down"), (1000, "sudo")):
+        for each in holders.unseen(replace(machine, uid=uid)):
+            assert each.why.endswith(": Operation not permitted")
+            assert hint in each.hint
+    assert len(list(holders.unseen(machine))) == 2
 
 
 def test_kprobes(kernel: Kernel, module: FakeModule) -> None:
@@ -307,6 +434,43 @@ def test_a_function_that_is_gated(kernel: Kernel, module: FakeModule) -> None:
     rates = {each.edition: each for each in found.rates}
     assert rates["original"].calls_per_second > 0
     assert (rates["original"].in_flight, rates["random"].calls_per_second) == (1, 0.0)
+
+
+def test_the_module_goes_away_meanwhile(kernel: Kernel, module: FakeModule) -> None:
+    with Inspector(kernel.machine(module)) as inspector:
+        found = inspector.inspect(ORDER, pause=lambda _seconds: module.remove())
+    assert [each.what for each in found.missing] == ["calls a second"]
+    [standing] = found.standings
+    assert (standing.subsystem, standing.rates) == ("readahead", ())
+    assert found.callers
+
+
+def test_an_edition_that_is_loaded_anew_meanwhile(kernel: Kernel, module: FakeModule) -> None:
+    module.call("readahead", ORDER, 50)
+    calls = module.sysfs / "readahead/functions" / ORDER / "original/calls"
+
+    def anew(_seconds: float) -> None:
+        calls.write_text("3\n")
+
+    with Inspector(kernel.machine(module)) as inspector:
+        found = inspector.inspect(ORDER, pause=anew)
+    assert [each.calls_per_second for each in found.standings[0].rates] == [0.0, 0.0]
+
+
+def test_a_subsystem_with_another_function_of_the_name(kernel: Kernel, module: FakeModule) -> None:
+    module.register("files", ["vfs_read"])
+    address = module.sysfs / "files/functions/vfs_read/address"
+
+    def has(name: str) -> list[tuple[str, bool]]:
+        found = inspect(kernel, module, name)
+        return [(each.subsystem, each.by_address) for each in found.standings]
+
+    assert has("vfs_read") == has("other:vfs_read") == [("files", False)]
+    # That of the kernel itself, whose traced entry is behind an endbr64.
+    address.write_text(f"{START + 32 + 4:#x}\n")
+    assert (has("vfs_read"), has("other:vfs_read")) == ([("files", True)], [])
+    address.write_text("0xffffffffc0002010\n")
+    assert (has("vfs_read"), has("other:vfs_read")) == ([], [("files", True)])
 
 
 def test_a_function_of_a_subsystem_without_a_gate(kernel: Kernel, module: FakeModule) -> None:

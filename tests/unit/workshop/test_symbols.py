@@ -64,6 +64,10 @@ def test_by_address(kernel: Symbols) -> None:
     assert kernel.describe(0xFFFFFFFFC0F00000) == "0xffffffffc0f00000"
     assert kernel.end(start + 0x10) == start + 0x20
     assert kernel.end(0xFFFFFFFFC0003000) is None
+    # The module's own data end its code; the kernel's do not, nor another module's.
+    data = Symbols(KALLSYMS + b"ffffffffc0001008 d state\t[first]\n")
+    assert data.end(0xFFFFFFFFC0001000, "first") == 0xFFFFFFFFC0001008
+    assert data.end(0xFFFFFFFFC0001000, "second") == 0xFFFFFFFFC0002000
     assert kernel.describe_data(0xFFFFFFFF82000048) == "file_operations+0x8"
     assert kernel.describe_data(0xFFFFFFFF82000000) == "jiffies"
 

@@ -16,8 +16,8 @@ from dynamosd.workshop import body
 from dynamosd.workshop.callers import Finder, How
 from dynamosd.workshop.kcore import Kcore
 from dynamosd.workshop.symbols import Symbols, read
-from dynamosd.workshop.text import Text
-from tests.unit.workshop.kernel import DATA, NOP, RET, START, Kernel, call
+from dynamosd.workshop.text import Instruction, Text
+from tests.unit.workshop.kernel import NOP, RET, START, Kernel, call, core
 
 PAD = b"\x90"
 MOST = 100
@@ -43,6 +43,48 @@ def test_a_body_ends_where_the_filling_begins(tmp_path: Path) -> None:
         assert (found.size, found.is_whole) == (8, True)
         shown = [text.show(each) for each in found.instructions]
         assert shown == ["nop dword ptr [rax + rax]", "push rbx", "pop rbx", "ret"]
+
+
+MODULE = 0xFFFFFFFFC0000000
+
+
+@pytest.mark.parametrize(
+    ("behind", "names"),
+    [
+        (bytes(0x1000), []),
+        (bytes(0xF8) + b"usage: %s\n" * 50, ["ffffffffc0000100 r message\t[m]"]),
+    ],
+)
+@pytest.mark.parametrize("code", [NOP + b"\x53\x5b" + RET, NOP + b"\xe9\0\0\0\0"])
+def test_the_last_function_of_a_module(
+    tmp_path: Path, behind: bytes, names: list[str], code: bytes
+) -> None:
+    kernel = made(tmp_path, {"f": b""})
+    kernel.names = ["ffffffffc0000000 t last\t[m]", *names, "ffffffffc0010000 t other\t[n]"]
+    kernel.write()
+    memory = (code + behind).ljust(0x10000, b"\0")
+    kernel.put("proc/kcore", core((START, bytes(4096)), (MODULE, memory)))
+    with Kcore(tmp_path / "proc/kcore") as opened:
+        text = Text(opened, read(tmp_path), lambda _what, _part: None)
+        found = text.body(text.symbols.named("last")[0])
+    assert (found.code, found.is_whole) == (code, True)
+    assert found.instructions[-1].mnemonic in {"ret", "jmp"}
+
+
+def test_zeros_behind_a_function_are_not_disassembled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with text_of(Kernel(tmp_path, {"f": NOP + RET + bytes(0x1000 - 6)})) as text:
+        seen: list[int] = []
+        disassemble = text.disassemble
+
+        def note(code: bytes, address: int) -> Iterator[Instruction]:
+            seen.append(len(code))
+            return disassemble(code, address)
+
+        monkeypatch.setattr(text, "disassemble", note)
+        assert text.body(text.symbols.named("f")[0]).code == NOP + RET
+    assert seen == [len(NOP + RET) + 8]
 
 
 def test_bytes_that_are_no_instruction(tmp_path: Path) -> None:
@@ -130,6 +172,33 @@ def test_a_caller_behind_what_cannot_be_disassembled(tmp_path: Path) -> None:
     assert (found.sites, found.unsure) == ((), 1)
 
 
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        ({"f": b"\x90" * 60 + b"\xeb\x02", "g": b""}, ["jump f+0x3c"]),
+        ({"f": b"\x90" * 60 + b"\x74\x02", "g": b""}, ["branch f+0x3c"]),
+        ({"f": b"", "g": b"", "h": b"\xeb\xbe"}, ["jump h"]),
+        # As far as such a jump comes, and not to the next byte.
+        ({"f": b"", "g": b"", "h": b"", "i": b"\x75\x80"}, []),
+        ({"f": b"", "g": b"\x90" * 62, "h": b"\x90" * 62 + b"\xeb\x80"}, ["jump h+0x3e"]),
+        ({"f": b"", "g": b"", "h": b"\xb8\xeb\xbd\0\0"}, []),
+    ],
+)
+def test_short_jumps(tmp_path: Path, functions: dict[str, bytes], expected: list[str]) -> None:
+    assert callers(tmp_path, functions) == expected
+
+
+@pytest.mark.parametrize("gone", ["__start_rodata", "_sdata", "__bss_stop"])
+def test_data_that_cannot_be_looked_at(tmp_path: Path, gone: str) -> None:
+    kernel = made(tmp_path, {"f": b"", "g": b""})
+    kernel.write()
+    names = (tmp_path / "proc/kallsyms").read_bytes().replace(gone.encode(), b"elsewhere")
+    with Kcore(tmp_path / "proc/kcore") as memory:
+        text = Text(memory, Symbols(names), lambda _what, _part: None)
+        [why] = Finder(text, text._tell).find(text.symbols.named("g")[0], MOST).blind
+    assert gone in why
+
+
 def test_more_callers_than_anybody_wants(tmp_path: Path) -> None:
     code = b"".join(call(START + 5 * each, G) for each in range(10))
     with text_of(made(tmp_path, {"f": code, "g": b""})) as text:
@@ -145,7 +214,7 @@ def test_every_caller_and_no_other(tmp_path: Path, plan: list[tuple[int, bytes]]
         code += PAD * filler
         expected.append(START + len(code))
         code += call(START + len(code), START + far, opcode)
-    functions = {"f": code.ljust(0x1000, b"\xcc"), "between": b"\xcc" * 0x20000, "g": RET}
+    functions = {"f": code.ljust(0x1000, b"\xcc"), "between": bytes(0x20000), "g": RET}
     with text_of(Kernel(tmp_path, functions)) as text:
         found = Finder(text, text._tell).find(text.symbols.named("g")[0], MOST)
         assert [each.address for each in found.sites] == expected
@@ -195,6 +264,7 @@ def test_calls_through_pointers(tmp_path: Path) -> None:
         *("io_schedule_timeout", "mutex_lock_interruptible", "__mutex_lock.constprop.0", "down"),
         *("down_read", "down_write_killable", "wait_for_completion", "__wait_on_buffer"),
         *("_copy_from_user", "copy_user_generic", "__get_user_4", "__folio_lock", "msleep"),
+        *("__get_user_nocheck_4", "__put_user_nocheck_8"),
         *("synchronize_rcu", "nfs:wait_on_commit", "vmalloc_node", "rtnl_lock"),
     ],
 )
@@ -207,6 +277,10 @@ def test_names_that_may_sleep(name: str) -> None:
     [
         *("mutex_trylock", "down_trylock", "down_read_trylock", "schedule_work_on", "up_read"),
         *("_raw_spin_lock", "reschedule", "mutex_unlock", "wake_up_process", "kmalloc_trace"),
+        *("copy_from_user_nofault", "copy_from_user_nmi", "__copy_from_user_inatomic"),
+        *("__copy_from_user_inatomic_nocache", "vmalloc_to_page", "vmalloc_to_pfn"),
+        *("lock_page_memcg", "lock_page_lruvec_irqsave", "clear_user_highpage"),
+        *("schedule_tail", "wait_for_xmitr", "copy_user_highpage"),
         *("preempt_schedule", "countdown", "prepare_to_wait", "downgrade_write"),
     ],
 )
@@ -239,4 +313,3 @@ def test_any_bytes_as_code(tmp_path: Path, code: bytes) -> None:
 def test_symbols_in_no_order() -> None:
     text = b"ffffffff81000020 t b\nffffffff81000000 t a\n"
     assert Symbols(text).describe(0xFFFFFFFF81000008) == "a+0x8"
-    assert DATA > START
