@@ -264,7 +264,7 @@ def test_reader_that_gets_all_it_asked_for_does_not_wait(pipe: Controlled) -> No
     assert moments() == before
 
 
-def test_end_of_file_ends_a_moment_after_all_that_was_written(pipe: Controlled) -> None:
+def test_end_of_file_comes_after_all_that_was_written(pipe: Controlled) -> None:
     pipe.switch("coalesce")
     with parameters(COALESCE, gather_min_us=10000, gather_max_us=10000):
         for _ in range(20):
@@ -272,7 +272,7 @@ def test_end_of_file_ends_a_moment_after_all_that_was_written(pipe: Controlled) 
             try:
                 use(read, write, TRIAL_FIRST)
                 before = moments()
-                sender = threading.Thread(target=send, args=(write, MESSAGE))
+                sender = threading.Thread(target=close_in_a_moment, args=(write, before))
                 sender.start()
                 assert os.read(read, BUFFER) == MESSAGE
                 assert os.read(read, BUFFER) == b""
@@ -280,6 +280,13 @@ def test_end_of_file_ends_a_moment_after_all_that_was_written(pipe: Controlled) 
                 assert moments() > before
             finally:
                 os.close(read)
+
+
+def close_in_a_moment(end: int, before: int) -> None:
+    """Write a message, and close the end when its reader waits for more."""
+    os.write(end, MESSAGE)
+    guest.wait_until(lambda: moments() > before, "the reader waits for more")
+    os.close(end)
 
 
 def test_signals_lose_nothing(pipe: Controlled) -> None:
