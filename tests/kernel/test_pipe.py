@@ -284,9 +284,11 @@ def test_end_of_file_comes_after_all_that_was_written(pipe: Controlled) -> None:
 
 def close_in_a_moment(end: int, before: int) -> None:
     """Write a message, and close the end when its reader waits for more."""
-    os.write(end, MESSAGE)
-    guest.wait_until(lambda: moments() > before, "the reader waits for more")
-    os.close(end)
+    try:
+        os.write(end, MESSAGE)
+        guest.wait_until(lambda: moments() > before, "the reader waits for more")
+    finally:
+        os.close(end)
 
 
 def test_signals_lose_nothing(pipe: Controlled) -> None:
