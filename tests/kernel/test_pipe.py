@@ -184,7 +184,7 @@ def test_history_goes_with_its_pipe(
     pipe.switch(edition, *options)
     before = on_slabs()
     # A history begins with a read of a pipe that has less than is asked for, or nothing at all.
-    for _ in range(4 * LEAK):
+    for _ in range(2 * LEAK):
         with ends() as (read, write), ThreadPoolExecutor(1) as pool:
             message = pool.submit(os.read, read, BUFFER)
             os.write(write, MESSAGE)
