@@ -12,11 +12,11 @@ import json
 import sys
 from collections.abc import Mapping
 
+from bench import COUNTING
 from bench.guest import GATE
 from tests.vm.common import CACHE, HarnessError, say
 from tests.vm.vm import Settings, Vm, exit_on_signals
 
-COUNTING = ("-icount", "shift=0,sleep=off")
 LIMITS: Mapping[str, int] = {
     GATE: 24,
     f"{GATE}, scope by CPU": 40,

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from bench import COUNTING
 from bench.editions.model import Figures, Machine, broken, table
 from bench.editions.trials import ADAPTIONS, TRIALS
 from tests.vm import programs
 from tests.vm.common import CACHE, HarnessError, say
 from tests.vm.vm import Settings, Vm, exit_on_signals
 
-COUNTING = ("-icount", "shift=0,sleep=off")
 SETTLED = 0.9
 _OUT = CACHE / "vm-out"
 
