@@ -51,6 +51,15 @@ ORDER = "page_cache_ra_order"
 KEY = ("readahead", ORDER, "original")
 
 
+def rewrite(daemon: Daemon, file: Path, content: str | None) -> None:
+    """Write a policy file anew, or take it away (None), and have the daemon read its policies."""
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    daemon.request_reload()
+
+
 class House:
     """A daemon with everything around it, at 1000 seconds; the first tick is due."""
 

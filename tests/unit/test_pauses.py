@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from dynamosd import cli, files, recording, status
 from dynamosd.orders import Orders, Pause, Person
 from dynamosd.policy.load import load_policy
 from dynamosd.replay import as_recorded
-from tests.unit.test_daemon import ORDER, House
+from tests.unit.test_daemon import ORDER, House, rewrite
 from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
 
 if TYPE_CHECKING:
@@ -106,13 +107,7 @@ def test_pause_outlives_a_reload_and_the_policy(house: House, operator: Operator
     text = file.read_text()
     seen: list[Any] = []
 
-    def change(content: str | None) -> None:
-        if content is None:
-            file.unlink()
-        else:
-            file.write_text(content)
-        made.request_reload()
-
+    change = partial(rewrite, made, file)
     house.clock.at(1000.5, operator.types("pause", "storm"))
     house.clock.at(1000.6, lambda: house.block(3))
     house.clock.at(1001.5, lambda: change(text.replace("2.5", "1.5")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from dynamosd.orders import Orders, Person, Pin
 from dynamosd.requests import Inbox, Request
 from dynamosd.switcher import Switcher
 from tests.unit.build import write_policy
-from tests.unit.test_daemon import ORDER, House
+from tests.unit.test_daemon import ORDER, House, rewrite
 from tests.unit.test_main import DEADLINE_SECONDS, Running, wait_for
 from tests.unit.test_quarantines import GUARDRAILS, fail
 
@@ -291,13 +292,7 @@ def test_pin_outlives_a_reload_and_the_policy(house: House, operator: Operator) 
     text = file.read_text()
     seen: list[Any] = []
 
-    def change(content: str | None) -> None:
-        if content is None:
-            file.unlink()
-        else:
-            file.write_text(content)
-        made.request_reload()
-
+    change = partial(rewrite, made, file)
     house.clock.at(1000.5, operator.types("pin", "readahead", "random"))
     house.clock.at(1002.5, lambda: change(None))
     house.clock.at(1004.5, lambda: seen.append(house.active()))
