@@ -35,13 +35,14 @@ MODES = (
 ENABLE = Path("/sys/module", guest.CORE, "parameters/enable")
 CPUS = Path("/sys/devices/system/cpu")
 
-SWITCH = frozenset({"", "ETIMEDOUT", guest.NOT_SUPPORTED, "EINVAL"})
-"""Somebody was inside for too long; a mode that these editions have not; the active one, scoped."""
+SWITCH = frozenset({"", "ETIMEDOUT", guest.NOT_SUPPORTED, "EINVAL", "ESRCH"})
+"""Somebody was inside for too long; a mode that these editions have not; the active one, scoped; an
+edition that has no handler."""
 
 MISSING = frozenset({"", "ENOENT", "ENXIO"})
 """No such subsystem, no such edition: they come and go."""
 
-SWITCH_ANY = SWITCH | MISSING | {"ENODEV", "ESRCH", "ECANCELED", "EPERM", "ENOTRECOVERABLE"}
+SWITCH_ANY = SWITCH | MISSING | {"ENODEV", "ECANCELED", "EPERM", "ENOTRECOVERABLE"}
 """Others take modules away, quarantine, switch off, and come first with the original."""
 
 LOAD = frozenset({"", "EEXIST", "ENOENT", "EPERM", "EBUSY"})
