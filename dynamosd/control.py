@@ -67,11 +67,15 @@ _FAULTS = frozenset({"oops", "warn"})
 
 @dataclass(slots=True)
 class _Running:
-    """A policy, where its rules stand, and when it is evaluated and may switch next."""
+    """A policy, where its rules stand, and when it is evaluated and may switch next.
+
+    ``has_begun`` is False until its subsystem was seen.
+    """
 
     policy: Policy
     state: PolicyState
     ticker: Ticker
+    has_begun: bool
     decision: Decision | None = None
     trouble: str = ""
     pause_until: float = 0.0
@@ -140,9 +144,7 @@ class Controller:
                 # Read again it may stand elsewhere in its file.
                 self._running[policy.name] = replace(old, policy=policy)
             else:
-                state = _begin(policy, old, kernel, now)
-                ticker = Ticker(policy.interval_seconds, now)
-                self._running[policy.name] = _Running(policy, state, ticker)
+                self._running[policy.name] = _begin(policy, old, kernel, now)
         enforced = {each.subsystem for each in self.policies if each.mode is Mode.ENFORCE}
         released = [
             each.policy for each in before.values() if each.policy.subsystem not in enforced
@@ -301,11 +303,14 @@ class Controller:
     ) -> Evaluated | None:
         """Let a policy decide; None when its subsystem is not there."""
         running.ticker.arrive(now)
-        policy, before = running.policy, running.state
+        policy = running.policy
         subsystem = kernel.subsystems.get(policy.subsystem)
         if subsystem is None:
             self._trouble(running, f"subsystem {policy.subsystem} is not loaded")
             return None
+        if not running.has_begun:
+            running.state, running.has_begun = _first_state(policy, None, subsystem, now), True
+        before = running.state
         situation = self._situation(policy, subsystem, now, wall)
         decision, running.state = evaluate(policy, signals, before, situation)
         running.decision = decision
@@ -680,11 +685,19 @@ class Controller:
         ]
 
 
-def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float) -> PolicyState:
-    """Give the state that a policy begins with; ``old`` is the policy of that name until now."""
+def _begin(policy: Policy, old: _Running | None, kernel: KernelState, now: float) -> _Running:
+    """Give a policy as it begins; ``old`` is the policy of that name until now."""
+    ticker = Ticker(policy.interval_seconds, now)
     subsystem = kernel.subsystems.get(policy.subsystem)
     if subsystem is None:
-        return PolicyState()
+        return _Running(policy, PolicyState(), ticker, has_begun=False)
+    state = _first_state(policy, old if old and old.has_begun else None, subsystem, now)
+    return _Running(policy, state, ticker, has_begun=True)
+
+
+def _first_state(
+    policy: Policy, old: _Running | None, subsystem: Subsystem, now: float
+) -> PolicyState:
     part = _begun_part(policy, subsystem)
     current = _begun(policy, subsystem) or (part.edition if part else subsystem.active)
     if old is None:

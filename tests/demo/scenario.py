@@ -142,7 +142,7 @@ def adaptive(data: Path, disk: machine.BlockDevice, journal: Path, began: float)
     """Measure the kernel that switches itself."""
     say("\n== the kernel that switches itself: starting dynamosd with the shipped policy")
     with tempfile.TemporaryDirectory() as folder:
-        # Those of other subsystems are refused where these are not loaded.
+        # Those of other subsystems would only wait for them.
         for policy in POLICIES.glob("readahead*.yaml"):
             shutil.copy(policy, folder)
         return _adaptive(data, disk, Path(folder), journal, began)

@@ -37,7 +37,7 @@ GRACE = "1s"
 NOBODY = 65534
 PAGE = 4096
 
-OK, INVALID, USAGE, NOT_SUPPORTED, UNREACHABLE, REFUSED = 0, 1, 2, 4, 5, 6
+OK, INVALID, USAGE, WARNED, NOT_SUPPORTED, UNREACHABLE, REFUSED = 0, 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ def run_daemon(config: Path, runtime: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=guest.PATIENCE)
 
 
-def of_readahead(folder: Path) -> Path:
-    """Put the shipped policies for the subsystem that is loaded here into a folder."""
+def shipped(folder: Path, which: str = "readahead*.yaml") -> Path:
+    """Put shipped policies into a folder: those for the subsystem that is loaded here."""
     folder.mkdir()
-    for policy in POLICIES.glob("readahead*.yaml"):
+    for policy in POLICIES.glob(which):
         shutil.copy(policy, folder)
     return folder
 
@@ -101,7 +101,7 @@ class Daemon(Block):
 
     def write_policies(self) -> None:
         """Give it the shipped ones, with a grace that a test can wait for."""
-        of_readahead(self.config)
+        shipped(self.config)
         policy = self.config / "readahead.yaml"
         loss = f"onDaemonLoss: {{action: baseline, grace: {GRACE}}}"
         policy.write_text(
@@ -255,7 +255,10 @@ def test_check_and_run_know_the_names_of_the_module(tmp_path: Path) -> None:
     }
     for number, (good, bad) in enumerate(wrong.items()):
         (tmp_path / f"wrong{number}.yaml").write_text(text.replace(good, bad, 1))
-    assert ctl("check", str(of_readahead(tmp_path / "good"))).returncode == OK
+    assert ctl("check", str(shipped(tmp_path / "good"))).returncode == OK
+    waits = ctl("check", str(shipped(tmp_path / "all", "*.yaml")))
+    said = waits.stdout + waits.stderr
+    assert (waits.returncode, said.count("warning:"), "pipe.yaml:" in said) == (WARNED, 1, True)
     checked = ctl("check", str(tmp_path))
     said = checked.stdout + checked.stderr
     assert checked.returncode == INVALID, said
@@ -300,7 +303,7 @@ def test_someone_who_is_not_root_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("loaded")
 def test_a_machine_without_bcc_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "bcc.py").write_text("raise ImportError('no BCC on this machine')\n")
-    config = of_readahead(tmp_path / "config")
+    config = shipped(tmp_path / "config")
     command = ["dynamosd", "run", "--config", str(config), "--runtime-dir", str(tmp_path / "r")]
     started = subprocess.run(
         command,

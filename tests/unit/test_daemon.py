@@ -37,7 +37,7 @@ from dynamosd.probes.edition import DISTRUST_SAMPLES
 from dynamosd.replay import as_recorded
 from dynamosd.service import Service
 from dynamosd.testing import FakeProbe
-from tests.unit.build import write_policy
+from tests.unit.build import DEFAULTS, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -364,6 +364,24 @@ def test_subsystem_that_vanishes(house: House) -> None:
     assert house.run(6.0, {2.5: lambda: shutil.rmtree(folder)}) == 0
     assert len([line for line in house.said if "subsystem readahead is not loaded" in line]) == 1
     assert house.records("trouble")[0]["reason"] == "subsystem readahead is not loaded"
+
+
+def test_subsystem_that_comes_later_is_gone_on_with_as_it_is_found(house: House) -> None:
+    when = f"{DEFAULTS['when']}\n      for: 30s"
+    write_policy(house.policies, when=when)
+    house.module.load("readahead", "random")
+    house.module.kmod.switch("readahead", "random")
+    folder = house.module.sysfs / "readahead"
+    aside = folder.rename(house.folder / "aside")
+
+    def come() -> None:
+        aside.rename(folder)
+        house.block(3)
+
+    assert house.run(4.5, {2.5: come}) == 0
+    assert [line for line in house.said if line.endswith("[unknown-subsystem]")]
+    assert house.records("trouble")[0]["reason"] == "subsystem readahead is not loaded"
+    assert house.switches() == [("random", "original", "exit", "ok")]
 
 
 def test_module_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1593,7 +1611,6 @@ def test_probes_that_cannot_be_attached(house: House) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"subsystem": "readahed"}, "readahed"),
         ({"edition": "randm"}, "randm"),
         ({"when": 'in_flight("none") > 1.0'}, "none"),
     ],
