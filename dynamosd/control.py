@@ -34,6 +34,7 @@ from dynamosd.model import (
     SwitchResult,
     Verdict,
 )
+from dynamosd.parameters import ParameterKeeper
 from dynamosd.pins import PAUSE_FACTOR, Pins, check, is_at, looked_after
 from dynamosd.policy.advice import advice_id
 from dynamosd.policy.definition import Mode, OnExit, SwitchMode
@@ -112,10 +113,12 @@ class Controller:
     """By subsystem: the edition that a per-object switch of ours is taking the objects to."""
     _canaries: dict[str, _Canary] = field(default_factory=dict)
     pins: Pins = field(init=False)
+    _parameters: ParameterKeeper = field(init=False)
 
     def __post_init__(self) -> None:
-        """Look after the pins among the orders."""
+        """Look after the pins among the orders, and after what policies hold parameters at."""
         self.pins = Pins(self.orders, self.journal, self.say)
+        self._parameters = ParameterKeeper(self.switcher.kmod, self.journal, self.say)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -371,10 +374,17 @@ class Controller:
         enforces = policy.mode is Mode.ENFORCE
         if missing := self.leases.missing(subsystem.name) if enforces else "":
             self._trouble(running, f"{subsystem.name} is not enforced: {missing}")
-        elif not enforces or decision.action is not Action.SWITCH:
-            self._trouble(running, _suppressed(policy, decision, made.situation))
+            return
+        wrong: Mapping[str, str] = {}
+        if enforces and not made.situation.suspended:
+            wrong = self._parameters.keep(policy, subsystem, made.situation.now)
+        if not enforces or decision.action is not Action.SWITCH:
+            trouble = _suppressed(policy, decision, made.situation)
+            self._trouble(running, trouble or next(iter(wrong.values()), ""))
         elif made.situation.now >= running.pause_until:
-            self._carry_out(running, subsystem, decision, enabled=kernel.enabled)
+            obstacle = _obstacle(subsystem, decision.target, enabled=kernel.enabled)
+            obstacle = obstacle or wrong.get(decision.target, "")
+            self._carry_out(running, subsystem, decision, obstacle)
 
     def _in_the_way(self, policy: Policy, subsystem: Subsystem) -> str:
         """Say what an enforcing policy has to wait for."""
@@ -391,10 +401,10 @@ class Controller:
         return f"someone else's {subsystem.mode} switch to {subsystem.partial} is going on"
 
     def _carry_out(
-        self, running: _Running, subsystem: Subsystem, decision: Decision, *, enabled: bool
+        self, running: _Running, subsystem: Subsystem, decision: Decision, obstacle: str
     ) -> None:
         policy = running.policy
-        if obstacle := _obstacle(subsystem, decision.target, enabled=enabled):
+        if obstacle:
             # It would only fill the module's events with refusals, tick after tick.
             now = self.clock.now()
             result = _not_tried(subsystem, decision.target, "policy", obstacle, now)
@@ -548,7 +558,9 @@ class Controller:
         decision, _ = evaluate(policy, signals, running.state, situation)
         if advice_id(policy, decision) != advice.id:
             raise Refused(f"advice {advice.id} does not hold any more: {decision.reason}")
-        if why := self._against(subsystem, advice.target, enabled=kernel.enabled):
+        why = self._against(subsystem, advice.target, enabled=kernel.enabled)
+        why = why or self._parameters.keep(policy, subsystem, now).get(advice.target, "")
+        if why:
             raise Refused(f"{subsystem.name} stays as it is: {why}")
         # A switch that holds callers holds the loop too, and the leases of other subsystems.
         self.leases.expect_pause(policy.switch_timeout_seconds or 0.0, now)

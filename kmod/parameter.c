@@ -13,7 +13,8 @@
 
 #include "core.h"
 
-#define VALUE_MAX 64
+/* The longest that fits into a command, with its shortest names: an event has room for it. */
+#define VALUE_MAX 192
 
 /* One file of editions/<edition>/parameters/. */
 struct parameter_file {

@@ -95,6 +95,12 @@ def _decision(record: Record) -> str:
     return f"{name} is {phase}, {wants}{held}{because(record.get('reason'))}"
 
 
+def _parameter(record: Record) -> str:
+    before = "" if record["from"] is None else f" (it was {record['from'] or 'empty'})"
+    what = f"{record['edition']} {record['parameter']}={record['to']}"
+    return f"policy {record['policy']}: {what}{before}"
+
+
 def _lease(record: Record) -> str:
     match record["result"]:
         case "held":
@@ -220,6 +226,7 @@ KINDS: dict[str, Words] = {
     "canary": _canary,
     "lease": _lease,
     "completed": lambda each: f"every object has edition {each['edition']}",
+    "parameter": _parameter,
     "trouble": lambda each: f"policy {each['policy']}: {each['reason']}",
     "module_gone": lambda each: f"the kernel module is gone{because(each['reason'])}",
     "module_back": lambda each: f"the kernel module is back, version {each['version']}",

@@ -41,6 +41,7 @@ _LIMITS: Path = ("spec", "limits")
 _OBJECTIVE: Path = ("spec", "objective")
 _GUARDRAILS: Path = ("spec", "guardrails")
 _CANARY: Path = ("spec", "canary")
+_PARAMETERS: Path = ("spec", "parameters")
 _CONDITIONS = ("when", "until")
 _OF_GUARDRAIL = ("breach", "activity")
 
@@ -69,6 +70,7 @@ class Checker:
         self._check_unguarded()
         self._check_names(self._rules(), "rule", "duplicate-rule")
         self._check_names(self._guardrails(), "guardrail", "duplicate-guardrail")
+        self._check_parameters()
         self._check_hysteresis()
         self._check_useless_rules()
         self._check_timeout()
@@ -220,6 +222,31 @@ class Checker:
             message = "nothing says what is bad: the canary's steps only wait"
             self._add(place, Severity.WARNING, message, code, 'add "guardrails"')
 
+    def _check_parameters(self) -> None:
+        """Check that each is held at one value, and is one of an edition that the policy uses."""
+        used = self._used()
+        seen: dict[tuple[str | None, str | None], int] = {}
+        for path in self._items(_PARAMETERS):
+            edition, name = (_text(self.document, (*path, key)) for key in ("edition", "name"))
+            if edition is not None and edition not in used:
+                message = f'the policy never uses edition "{edition}"'
+                hint = did_you_mean(edition, used) or _choices(used)
+                self._error((*path, "edition"), message, "unknown-edition", hint)
+            if edition is None or name is None:
+                continue
+            place = self.document.place_of((*path, "name"))
+            if (edition, name) in seen:
+                message = f'{edition} "{name}" is already in line {seen[edition, name]}'
+                self._add(place, Severity.ERROR, message, "duplicate-parameter")
+            seen.setdefault((edition, name), place.line)
+
+    def _used(self) -> list[str]:
+        """Return the editions that the policy may switch to, the baseline first."""
+        used = [_text(self.document, _BASELINE) or ORIGINAL]
+        used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
+        used += [edition for _, edition in self._tried()]
+        return [*filter(None, dict.fromkeys(used))]
+
     def _compile_number(self, path: Path) -> None:
         text = _text(self.document, path)
         if not text:
@@ -336,6 +363,7 @@ class Checker:
             self._check_editions(subsystem, self.known[subsystem].editions | {ORIGINAL})
             self._check_references(subsystem, self.known[subsystem])
             self._check_modes(self.known[subsystem].modes)
+            self._check_known_parameters(subsystem, self.known[subsystem].parameters)
 
     def _check_editions(self, subsystem: str, editions: frozenset[str]) -> None:
         tried = [path for path, _ in self._tried()]
@@ -346,6 +374,16 @@ class Checker:
                 hint = did_you_mean(edition, editions) or _choices(editions)
                 self._error(path, message, "unknown-edition", hint)
 
+    def _check_known_parameters(self, subsystem: str, known: frozenset[str] | None) -> None:
+        if known is None:
+            return
+        for path in self._items(_PARAMETERS):
+            name = _text(self.document, (*path, "name"))
+            if name is not None and name not in known:
+                message = f'subsystem "{subsystem}" has no parameter "{name}"'
+                hint = did_you_mean(name, known) or _choices(known)
+                self._error((*path, "name"), message, "unknown-parameter", hint)
+
     def _check_modes(self, modes: Mapping[str, frozenset[str]]) -> None:
         """Check that every edition the policy uses can be switched to and from like that."""
         mode = _text(self.document, _SWITCH_MODE)
@@ -355,10 +393,7 @@ class Checker:
             self._check_mode("scoped", _CANARY, modes)
 
     def _check_mode(self, mode: str, path: Path, modes: Mapping[str, frozenset[str]]) -> None:
-        used = [_text(self.document, _BASELINE) or ORIGINAL]
-        used += [_text(self.document, (*rule, "edition")) or "" for rule in self._rules()]
-        used += [edition for _, edition in self._tried()]
-        for edition in dict.fromkeys(used):
+        for edition in self._used():
             # An older module does not say which modes an edition allows.
             if (allowed := modes.get(edition)) and mode not in allowed:
                 message = f'edition "{edition}" does not allow mode "{mode}"'

@@ -121,6 +121,19 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """What a policy holds a parameter of an edition at."""
+
+    edition: str
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.edition} {self.name}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """When to switch a subsystem, to which edition, and how.
 
@@ -146,6 +159,7 @@ class Policy:
     objective: Objective | None = None
     guardrails: tuple[Guardrail, ...] = ()
     canary: Canary | None = None
+    settings: tuple[Setting, ...] = ()
     sources: tuple[Source, ...] = ()
     remarks: tuple[Problem, ...] = ()
     """Warnings and notes about the file."""

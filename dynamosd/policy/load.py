@@ -14,7 +14,7 @@ from pathlib import Path
 from dynamosd.model import Source
 from dynamosd.policy.checks import Checker, check_together
 from dynamosd.policy.condition import Condition, Sides, compile_condition
-from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples
+from dynamosd.policy.definition import EVERY_SAMPLE, Limits, Policy, Rule, Samples, Setting
 from dynamosd.policy.guardrails import Guardrail, of_baseline
 from dynamosd.policy.hours import Hours
 from dynamosd.policy.names import SubsystemNames
@@ -228,6 +228,7 @@ def _build(
         guardrails=tuple(
             _build_guardrail(each, spec.baseline, guarded) for each in spec.guardrails
         ),
+        settings=tuple(Setting(each.edition, each.name, each.value) for each in spec.parameters),
         sources=tuple(map(_build_source, spec.sources)),
         remarks=remarks,
         digest=digest,

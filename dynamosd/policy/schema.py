@@ -8,6 +8,7 @@ policies/schema.json``.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -63,6 +64,8 @@ MIN_SOURCE_TIMEOUT_SECONDS = 0.1
 MAX_SOURCE_TIMEOUT_SECONDS = 30.0
 MAX_GUARDRAILS = 16
 MAX_STEPS = 8
+MAX_PARAMETERS = 64
+MAX_VALUE = 192
 MIN_QUARANTINE_SECONDS = 1.0
 
 
@@ -115,6 +118,15 @@ def _scope(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("a scope is written such as share:1/100")  # noqa: TRY004 - pydantic's
     return check_scope(value)
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, str):
+        says = "a parameter's value is text: write it in quotes"
+        raise ValueError(says)  # noqa: TRY004 - pydantic's
+    if not re.fullmatch(r"[!#-~]*", value) or len(value) > MAX_VALUE:
+        raise ValueError(f"a parameter's value is one word, {MAX_VALUE} characters at most")
+    return value
 
 
 def _url(value: object) -> str:
@@ -174,6 +186,7 @@ Confidence = Annotated[
     BeforeValidator(_confidence),
     WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
 ]
+ParameterValue = Annotated[str, BeforeValidator(_value), WithJsonSchema({"type": "string"})]
 Scope = Annotated[str, BeforeValidator(_scope), WithJsonSchema({"type": "string"})]
 Quarantine = Annotated[float, BeforeValidator(_quarantine), _DURATION_SCHEMA]
 Days = Annotated[
@@ -308,6 +321,14 @@ class SwitchSpec(_Strict):
     timeout: Timeout | None = None
 
 
+class ParameterSpec(_Strict):
+    """What a parameter of an edition is held at."""
+
+    edition: KernelName
+    name: KernelName
+    value: ParameterValue
+
+
 class PrometheusSpec(_Strict):
     """What to ask a Prometheus server, how often, and for how long an answer is good."""
 
@@ -357,6 +378,7 @@ class Spec(_Strict):
         default_factory=list, min_length=1, max_length=MAX_GUARDRAILS
     )
     canary: CanarySpec | None = None
+    parameters: list[ParameterSpec] = Field(default_factory=list, max_length=MAX_PARAMETERS)
     sources: list[SourceSpec] = Field(default_factory=list, max_length=MAX_SOURCES)
 
 

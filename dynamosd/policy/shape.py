@@ -44,6 +44,7 @@ _WRONG_VALUES: Mapping[str, str] = {
     "confidence": "bad-value",
     "scope": "bad-scope",
     "url": "bad-url",
+    "value": "bad-value",
     "prometheus": "bad-value",
 }
 """Codes of values that are wrong in their own way; the others of that kind are durations."""

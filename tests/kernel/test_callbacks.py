@@ -30,7 +30,7 @@ HOSTILE = {
     "two numbers": (f"{PARAMETER}==5", "EINVAL"),
     "beyond an int": (f"{PARAMETER}=2147483648", "EINVAL"),
     "beyond all numbers": (f"{PARAMETER}=" + "9" * 60, "EINVAL"),
-    "too long": (f"{PARAMETER}=" + "0" * 65, "EINVAL"),
+    "too long": (f"{PARAMETER}=" + "0" * 193, "EINVAL"),
     "a format": (f"{PARAMETER}=%s%n", "EINVAL"),
     "half a name": ("refuse=5", "ESRCH"),
     "the module's full name": (f"{SELFTEST_B}.{PARAMETER}=5", "ESRCH"),

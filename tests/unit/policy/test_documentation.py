@@ -21,6 +21,7 @@ from dynamosd.policy.schema import (
     Metadata,
     ObjectiveSpec,
     OnDaemonLossSpec,
+    ParameterSpec,
     PrometheusSpec,
     RuleSpec,
     SamplesSpec,
@@ -40,6 +41,13 @@ def test_example_is_a_policy_without_remarks() -> None:
     example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert example
     assert parse_policy(example[1].encode(), "policy.md", known=KNOWN).remarks == ()
+
+
+def test_example_of_parameters_is_right() -> None:
+    example = re.search(r"```yaml\n(  parameters:\n.*?)```", PAGE, re.DOTALL)
+    assert example
+    text = text_of(RULE).replace("batched", "foreground") + example[1]
+    assert parse_policy(text.encode(), "policy.md").settings[0].value == "/jobs/interactive"
 
 
 @pytest.mark.parametrize("key", ["guardrails", "canary"])
@@ -62,6 +70,7 @@ def test_every_key_has_its_line() -> None:
         "spec.canary.": CanarySpec,
         "spec.canary.steps.": StepSpec,
         "spec.limits.maxSwitches.": MaxSwitchesSpec,
+        "spec.parameters.": ParameterSpec,
         "spec.sources.": SourceSpec,
         "spec.sources.prometheus.": PrometheusSpec,
         "": RuleSpec,
