@@ -29,7 +29,14 @@ _OUT = CACHE / "vm-out"
 def settings(kernel: str, machine: Machine) -> Settings:
     """Give the guest that a machine is."""
     options = COUNTING if machine.counts else ()
-    return Settings(kernel=kernel, cpus=machine.cpus, tcg=machine.tcg, qemu_options=options)
+    return Settings(
+        kernel=kernel,
+        memory=machine.memory,
+        cpus=machine.cpus,
+        disk=machine.disk,
+        tcg=machine.tcg,
+        qemu_options=options,
+    )
 
 
 def measure(kernel: str, number: int) -> Figures:
@@ -59,12 +66,13 @@ def adapt(kernel: str, name: str) -> list[Mapping[str, Any]]:
     result, recordings = _OUT / f"adapting-{kernel}-{name}.json", f"recordings-{kernel}-{name}"
     result.unlink(missing_ok=True)
     shutil.rmtree(_OUT / recordings, ignore_errors=True)
-    say(f"policy {adaption.policy} on {kernel}: {' then '.join(adaption.phases)}")
+    names = " then ".join(load.name for load in adaption.phases)
+    say(f"policy {adaption.policy} on {kernel}: {names}")
     command = (
         f'python -m bench.editions.adapting {name} "$DYNAMOS_OUT/{recordings}"'
         f' > "$DYNAMOS_OUT/{result.name}"'
     )
-    if status := Vm(Settings(kernel=kernel)).run(command):
+    if status := Vm(settings(kernel, adaption.machine)).run(command):
         raise HarnessError(f"the policy's run on {kernel} failed with status {status}")
     found: list[Mapping[str, Any]] = json.loads(result.read_text())
     return found

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.editions.guest import SYSFS, prepare
+from bench.editions.guest import SYSFS, prepared
+from bench.editions.model import Load
 from bench.editions.trials import ADAPTIONS, Adaption
 from tests.demo import machine
 from tests.vm.programs import BUILT
@@ -70,9 +71,9 @@ def _calls(adaption: Adaption) -> int:
     return sum(int(path.read_text()) for path in files)
 
 
-def run_phase(adaption: Adaption, name: str, arguments: str) -> Phase:
+def run_phase(adaption: Adaption, made: Load, names: Mapping[str, str]) -> Phase:
     """Run a load again and again until the phase is over."""
-    phase = Phase(name)
+    phase = Phase(made.name)
     shell = 'while :; do "$@" >/dev/null || exit; done'
     command = [
         *FIRST_CPU,
@@ -81,14 +82,14 @@ def run_phase(adaption: Adaption, name: str, arguments: str) -> Phase:
         shell,
         "sh",
         str(BUILT / adaption.program),
-        *arguments.split(),
+        *made.words(names),
     ]
     with subprocess.Popen(command, start_new_session=True) as load:
         try:
             end = time.monotonic() + adaption.seconds
             for active, rate in readings(adaption):
                 if load.poll() is not None:
-                    raise RuntimeError(f"{name} has ended with status {load.returncode}")
+                    raise RuntimeError(f"{made.name} has ended with status {load.returncode}")
                 phase.active.append(active)
                 phase.rates.append(rate)
                 if time.monotonic() > end:
@@ -110,15 +111,17 @@ def idle(adaption: Adaption) -> None:
 def main() -> int:
     """Run all phases of an adaption, and print their summaries."""
     adaption, out = ADAPTIONS[sys.argv[1]], Path(sys.argv[2])
-    prepare(adaption.modules, adaption.parameters)
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with (
+        prepared(adaption.modules, adaption.place, adaption.settings) as names,
+        tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
+    ):
         config, journal = Path(folder, "config"), Path(folder, "journal.jsonl")
         config.mkdir()
         shutil.copy(POLICIES / f"{adaption.policy}.yaml", config)
         with machine.daemon(config, journal, lambda line: print(line, file=sys.stderr)):
             phases = []
-            for each in adaption.phases.items():
-                phases.append(run_phase(adaption, *each))
+            for load in adaption.phases:
+                phases.append(run_phase(adaption, load, names))
                 idle(adaption)
         shutil.copytree(Path(folder, "recordings"), out, dirs_exist_ok=True)
     json.dump([phase.summary() for phase in phases], sys.stdout)

@@ -7,29 +7,31 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.editions.model import ORIGINAL, Trial
+from bench.editions.model import ORIGINAL, Place, Trial
 from bench.editions.trials import TRIALS
 from tests.vm.programs import BUILT
 
-REPETITIONS = 5
 PATIENCE = 600.0
 MIB = 1 << 20
 DEVICE = Path("/dev/dynamos")
 SYSFS = Path("/sys/kernel/dynamos")
 
 
-MODULES = Path("/sys/module")
-
-
-def prepare(modules: Sequence[str], parameters: Mapping[tuple[str, ...], str]) -> None:
-    """Load modules, and set their parameters."""
+@contextmanager
+def prepared(
+    modules: Sequence[str], place: Place, settings: Mapping[str, str]
+) -> Iterator[Mapping[str, str]]:
+    """Load modules, make a place, and set what is to be set; give what arguments call things."""
     for module in modules:
         subprocess.run(["modprobe", module], check=True, timeout=PATIENCE)
-    for path, value in parameters.items():
-        MODULES.joinpath(*path).write_text(value)
+    with place() as names:
+        for path, value in settings.items():
+            Path(path).write_text(value)
+        yield names
 
 
 def settle(subsystem: str) -> None:
@@ -42,28 +44,29 @@ def settle(subsystem: str) -> None:
         time.sleep(0.05)
 
 
-def run(trial: Trial, arguments: str) -> dict[str, float]:
+def run(trial: Trial, arguments: Sequence[str]) -> dict[str, float]:
     """Run a load to its end, and give its figures for each MiB."""
-    program = [str(BUILT / trial.program), *arguments.split()]
-    done = subprocess.run(program, check=True, capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [str(BUILT / trial.program), *arguments], check=True, capture_output=True, timeout=PATIENCE
+    )
     found = json.loads(done.stdout)
     return {name: found[name] * MIB / found["bytes"] for name in trial.figures}
 
 
-def measure(trial: Trial) -> dict[str, dict[str, dict[str, list[float]]]]:
+def measure(trial: Trial, names: Mapping[str, str]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Measure every edition under every load, so that the repetitions of all are mixed."""
     figures: dict[str, dict[str, dict[str, list[float]]]] = {
         load.name: {way: {name: [] for name in trial.figures} for way in trial.ways}
         for load in trial.loads
     }
-    for _ in range(REPETITIONS):
+    for _ in range(trial.repetitions):
         for way, switch in trial.ways.items():
             # A scope is no way on from all calls.
             DEVICE.write_text(f"switch {trial.subsystem} {ORIGINAL}")
             DEVICE.write_text(f"switch {trial.subsystem} {switch}")
             settle(trial.subsystem)
             for load in trial.loads:
-                for name, value in run(trial, load.arguments).items():
+                for name, value in run(trial, load.words(names)).items():
                     figures[load.name][way][name].append(value)
     DEVICE.write_text(f"switch {trial.subsystem} {ORIGINAL}")
     return figures
@@ -72,8 +75,8 @@ def measure(trial: Trial) -> dict[str, dict[str, dict[str, list[float]]]]:
 def main() -> int:
     """Measure one trial, and print it as JSON."""
     trial = TRIALS[int(sys.argv[1])]
-    prepare(trial.modules, trial.parameters)
-    json.dump(measure(trial), sys.stdout)
+    with prepared(trial.modules, trial.place, trial.settings) as names:
+        json.dump(measure(trial, names), sys.stdout)
     print()
     return 0
 

@@ -3,11 +3,23 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from tests.vm.disk import Disk
+
 ORIGINAL = "original"
+
+
+Place = Callable[[], AbstractContextManager[Mapping[str, str]]]
+
+
+def nowhere() -> AbstractContextManager[Mapping[str, str]]:
+    """Give a place for loads that need none."""
+    return nullcontext({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +31,16 @@ class Machine:
         cpus: how many it has.
         tcg: as in `make vm`: whether they take turns or run at the same time.
         counts: whether its clock counts executed instructions.
+        memory: how much it has.
+        disk: an empty disk of its own, if it has one.
     """
 
     about: str
     cpus: int
     tcg: str
     counts: bool
+    memory: str = "1G"
+    disk: Disk | None = None
 
 
 COUNTING = Machine("one CPU; its clock counts instructions (ns)", 1, "single", counts=True)
@@ -40,12 +56,16 @@ class Load:
     Attributes:
         name: one word.
         about: what it stands for.
-        arguments: those of the load's program.
+        arguments: those of the load's program; what a place has a name for stands in braces.
     """
 
     name: str
     about: str
     arguments: str
+
+    def words(self, names: Mapping[str, str]) -> list[str]:
+        """Give the arguments one by one."""
+        return [word.format_map(names) for word in self.arguments.split()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +84,11 @@ class Trial:
 
     Attributes:
         ways: what follows `switch`, by what it is called.
-        parameters: of modules, by their paths below /sys/module: what an emulated machine needs,
-            which is slow.
+        settings: of the kernel, by the paths of their files: what an emulated machine needs, which
+            is slow, or what the trial is about.
+        place: what the loads need beside the machine, by the names that arguments have for it; it
+            is there for as long as its block.
+        repetitions: how often each load is run in each way.
     """
 
     subsystem: str
@@ -76,7 +99,9 @@ class Trial:
     ways: Mapping[str, str]
     figures: Sequence[str]
     limits: Sequence[Limit]
-    parameters: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    place: Place = nowhere
+    repetitions: int = 5
 
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
@@ -85,8 +110,10 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 def share(figures: Figures, load: str, way: str, figure: str) -> float:
     """Give a figure as a share of the original's: the medians of all repetitions."""
-    found = [statistics.median(figures[load][each][figure]) for each in (way, ORIGINAL)]
-    return found[0] / found[1]
+    found, base = (statistics.median(figures[load][each][figure]) for each in (way, ORIGINAL))
+    if not base:
+        return math.inf if found else 1.0
+    return found / base
 
 
 def broken(trial: Trial, figures: Figures) -> list[str]:

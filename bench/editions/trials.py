@@ -5,10 +5,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from bench.editions.model import COUNTING, ORIGINAL, PARALLEL, Limit, Load, Trial
+from bench.editions.model import (
+    COUNTING,
+    ORIGINAL,
+    PARALLEL,
+    Limit,
+    Load,
+    Machine,
+    Place,
+    Trial,
+    nowhere,
+)
+from bench.editions.places import FOREGROUND, two_jobs
+from tests.vm.disk import Disk
 
 SWITCHES, TIME_ON_CPU, TIME = "switches", "cpu_ns", "elapsed_ns"
+FAULTS = "faults"
+
+LISTS, GENERATIONS = (
+    Machine(
+        f"512 MiB, a disk of 3,000 requests a second, {lru}",
+        2,
+        "single",
+        counts=False,
+        memory="512M",
+        disk=Disk(300 << 20, operations_per_second=3000),
+    )
+    for lru in ("two lists", "the multi-generation LRU")
+)
+
+_RECLAIM = ("dynamos_reclaim_foreground",)
+_SQUEEZE = Load(
+    "squeeze",
+    "80 MiB are used, then left alone while others touch 400 MiB, then used again",
+    "{front} {back} {file} {sparse} 2 400",
+)
 
 _PIPE = ("dynamos_pipe_coalesce", "dynamos_pipe_spin", "dynamos_pipe_adaptive")
 _HANDLER = "adaptive mode=scoped scope=handler"
@@ -48,9 +81,28 @@ TRIALS = (
         (),
         # So long takes there what takes a twentieth of it elsewhere.
         {
-            ("dynamos_pipe_spin", "parameters", "poll_max_us"): "400",
-            ("dynamos_pipe_adaptive", "parameters", "poll_max_us"): "400",
+            "/sys/module/dynamos_pipe_spin/parameters/poll_max_us": "400",
+            "/sys/module/dynamos_pipe_adaptive/parameters/poll_max_us": "400",
         },
+    ),
+    *(
+        Trial(
+            "reclaim",
+            _RECLAIM,
+            "reclaim_load",
+            machine,
+            (_SQUEEZE,),
+            {ORIGINAL: ORIGINAL, "foreground": "foreground"},
+            (FAULTS, TIME),
+            (Limit("squeeze", "foreground", FAULTS, 0.5),),
+            {
+                "/sys/module/dynamos_reclaim_foreground/parameters/foreground": f"/{FOREGROUND}",
+                "/sys/kernel/mm/lru_gen/enabled": generations,
+            },
+            partial(two_jobs, 80, 400),
+            3,
+        )
+        for machine, generations in ((LISTS, "n"), (GENERATIONS, "y"))
     ),
 )
 
@@ -60,8 +112,8 @@ class Adaption:
     """A shipped policy, and loads that it is to tell apart.
 
     Attributes:
-        parameters: as in `Trial`.
-        phases: what the load's program is told, by the load's name.
+        settings, place: as in `Trial`.
+        phases: the loads, one after the other.
         wanted: what shall be active in the end of each.
         seconds: how long each lasts.
     """
@@ -71,13 +123,15 @@ class Adaption:
     modules: Sequence[str]
     function: str
     program: str
-    parameters: Mapping[tuple[str, ...], str]
-    phases: Mapping[str, str]
+    settings: Mapping[str, str]
+    phases: Sequence[Load]
     wanted: Mapping[str, str]
     seconds: float
+    machine: Machine
+    place: Place = nowhere
 
 
-_SLOW = "dynamos_pipe_adaptive", "parameters"
+_SLOW = "/sys/module/dynamos_pipe_adaptive/parameters"
 ADAPTIONS = {
     "pipe": Adaption(
         "pipe",
@@ -86,9 +140,10 @@ ADAPTIONS = {
         "pipe_write",
         "pipe_load",
         # As above.
-        {(*_SLOW, "gather_min_us"): "1000", (*_SLOW, "gather_max_us"): "10000"},
-        {_STORM.name: _STORM.arguments, _SHORT.name: _SHORT.arguments},
+        {f"{_SLOW}/gather_min_us": "1000", f"{_SLOW}/gather_max_us": "10000"},
+        (_STORM, _SHORT),
         {_STORM.name: "adaptive", _SHORT.name: ORIGINAL},
         60.0,
+        Machine("two CPUs", 2, "single", counts=False),
     ),
 }

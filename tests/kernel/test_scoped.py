@@ -19,6 +19,7 @@ from tests.kernel import guest
 from tests.kernel.child import Child
 from tests.kernel.control import Controlled, Follower
 from tests.kernel.guest import SELFTEST_B
+from tests.kernel.jobs import cgroup_root
 from tests.kernel.target import Target, gather
 from tests.kernel.worker import Worker
 
@@ -230,9 +231,7 @@ def test_a_storm_of_forks_leaves_nobody_behind(selftest: Controlled) -> None:
 @pytest.fixture
 def group() -> Iterator[Path]:
     """Give a group of cgroup v2, and one below it."""
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    root = next(Path(words[1]) for words in mounts if words[2] == "cgroup2")
-    group = root / "dynamos_test"
+    group = cgroup_root() / "dynamos_test"
     group.mkdir()
     (group / "below").mkdir()
     yield group
