@@ -26,6 +26,8 @@ from tests.kernel.target import Target
 from tests.kernel.test_daemon import OK, Daemon, ctl
 
 # What is wanted is told by parameters: of delay_us, 1 is for the edition that does no harm.
+pytestmark = pytest.mark.one_kernel
+
 POLICY = """\
 apiVersion: dynamos/v1alpha1
 kind: SwitchPolicy
