@@ -224,7 +224,7 @@ def test_calls_in_interrupts_are_told_from_those_they_come_into(probed: Probed) 
     assert took.quantile(0.0) >= DELAY * (1.0 - MAX_ERROR)
     # What was missed is in no sum, so the least is that of the calls that were timed. The delay
     # counts cycles, which the clock need not follow to the thousandth part.
-    assert took.total * DELAY * (1.0 - MAX_ERROR) <= took.nanoseconds / 1e9 <= longest
+    assert took.total * DELAY * 0.99 <= took.nanoseconds / 1e9 <= longest
     assert taken.quantile(0.5) < DELAY / 2
     # Every return is timed or counted as one that was not.
     untimed = after.untimed - before.untimed, atomic.untimed - inside.untimed

@@ -35,14 +35,13 @@ MODES = (
 ENABLE = Path("/sys/module", guest.CORE, "parameters/enable")
 CPUS = Path("/sys/devices/system/cpu")
 
-SWITCH = frozenset({"", "ETIMEDOUT", guest.NOT_SUPPORTED, "EINVAL", "ESRCH"})
-"""Somebody was inside for too long; a mode that these editions have not; the active one, scoped; an
-edition that has no handler."""
+SWITCH = frozenset({"", "ETIMEDOUT", guest.NOT_SUPPORTED, "EINVAL"})
+"""Somebody was inside for too long; a mode that these editions have not; the active one, scoped."""
 
 MISSING = frozenset({"", "ENOENT", "ENXIO"})
 """No such subsystem, no such edition: they come and go."""
 
-SWITCH_ANY = SWITCH | MISSING | {"ENODEV", "ECANCELED", "EPERM", "ENOTRECOVERABLE"}
+SWITCH_ANY = SWITCH | MISSING | {"ENODEV", "ESRCH", "ECANCELED", "EPERM", "ENOTRECOVERABLE"}
 """Others take modules away, quarantine, switch off, and come first with the original."""
 
 LOAD = frozenset({"", "EEXIST", "ENOENT", "EPERM", "EBUSY"})
@@ -78,7 +77,9 @@ def switch(hand: Hand) -> None:
     """Switch in any mode, where nobody takes modules or callers away."""
     tree = hand.tree()
     mode = hand.dice.choice(hand.scene.modes)
-    _switch(hand, tree, hand.dice.choice(tree.names()), mode, SWITCH)
+    # Most editions have no handler.
+    allowed = SWITCH | {"ESRCH"} if mode.endswith("handler") else SWITCH
+    _switch(hand, tree, hand.dice.choice(tree.names()), mode, allowed)
 
 
 def switch_any(hand: Hand) -> None:
