@@ -160,6 +160,21 @@ def test_foreground_alone_gives_up_its_own(
     assert asked > 2 * LOOK, "more than it takes to see that"
 
 
+def test_what_is_read_and_not_mapped_goes_as_ever(
+    reclaim: Controlled, jobs: Path, files: tuple[Path, Path]
+) -> None:
+    name("/dynamos_jobs/front")
+    reclaim.switch("foreground")
+    before, asked = kept(), reclaim.number(FUNCTION, "foreground", "calls")
+    _, sparse = files
+    read = 'echo $$ > "$1/cgroup.procs" && exec cat "$2" > /dev/null'
+    with Child("sh", "-c", read, "read", str(jobs / "front"), str(sparse)) as child:
+        child.output()
+    assert reclaim.number(FUNCTION, "foreground", "calls") - asked > 2 * LOOK
+    # The program itself has some that are mapped.
+    assert (kept() - before < LOOK // 4, killed(jobs)) == (True, 0)
+
+
 def test_foreground_at_its_own_limit_is_as_ever(
     reclaim: Controlled, jobs: Path, files: tuple[Path, Path]
 ) -> None:

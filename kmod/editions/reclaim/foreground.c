@@ -11,7 +11,7 @@
  * is short because of the cgroup's own limit; and not while there is hardly a page of others among those asked about:
  * then there is nobody else to pay, and the original's answer stands.
  *
- * Only what is mapped is asked about. The page cache that is read with read() goes as ever.
+ * Only what is mapped is kept. The page cache that is read with read() goes as ever, whosever it is.
  */
 #include <linux/atomic.h>
 #include <linux/cgroup.h>
@@ -84,6 +84,8 @@ static int foreground_set(const char *value, const struct kernel_param *param)
 	if (IS_ERR(whom))
 		return PTR_ERR(whom);
 	before = rcu_replace_pointer(foreground, whom, true);
+	/* That was about another one's pages. */
+	WRITE_ONCE(nobody_else, false);
 	synchronize_rcu();
 	forget(before);
 	return 0;
@@ -135,7 +137,7 @@ static bool is_to_stay(struct folio *folio, struct mem_cgroup *for_whom)
 	rcu_read_lock();
 	whom = rcu_dereference(foreground);
 	if (whom && !is_of(for_whom, whom->cgroup)) {
-		is_ours = is_of(folio_memcg(folio), whom->cgroup);
+		is_ours = folio_mapped(folio) && is_of(folio_memcg(folio), whom->cgroup);
 		note(!is_ours);
 	}
 	rcu_read_unlock();
