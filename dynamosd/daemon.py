@@ -313,6 +313,7 @@ class Daemon:
         signals = None
         self._desk.end_what_is_over()
         self._quarantines.end_what_is_over(self._clock.wall())
+        self._quarantines.save_again(self._clock.now())
         self._guard.tick(self._clock.now())
         self._desk.serve()
         if sample is not None:

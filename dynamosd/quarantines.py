@@ -103,6 +103,10 @@ class Quarantines:
             self._save()
         return found
 
+    def save_again(self, now: float) -> None:
+        """Write them, if that could not be done before: a full disk is made room on."""
+        self._file.save_again(now)
+
     def end_what_is_over(self, wall: float) -> None:
         """Tell of those whose time is over; there is nothing else to do."""
         over = [key for key, sentence in self._running.items() if not sentence.lasts(wall)]

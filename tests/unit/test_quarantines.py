@@ -217,3 +217,23 @@ def test_disk_that_is_full_is_told_and_nothing_else(
     assert house.active() == "original"
     assert any("a restart of the daemon forgets it" in line for line in house.said)
     assert house.metric("dynamos_quarantines_errors_total") == 1
+
+
+def test_quarantine_that_could_not_be_kept_is_kept_when_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(house.policies, more=GUARDRAILS.replace("30s", "10m"))
+    real, is_full = files.replace, [True]
+
+    def replace(path: Path, text: str, **options: Any) -> None:  # noqa: ANN401 - as the real one
+        if is_full[0] and path.name == "quarantines.json":
+            raise OSError(28, "No space left on device")
+        real(path, text, **options)
+
+    monkeypatch.setattr(files, "replace", replace)
+    plan = failing(10)(house) | {20.25: lambda: is_full.__setitem__(0, False)}
+    house.run(100.0, plan)
+    assert house.metric("dynamos_quarantines_errors_total") == 1
+    assert len([line for line in house.said if line.endswith("is written now")]) == 1
+    (kept,) = json.loads(house.settings.quarantines.read_text())["quarantines"]
+    assert (kept["subsystem"], kept["edition"]) == ("readahead", "random")
