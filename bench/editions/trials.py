@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.editions.model import (
@@ -145,5 +145,23 @@ ADAPTIONS = {
         {_STORM.name: "adaptive", _SHORT.name: ORIGINAL},
         60.0,
         Machine("two CPUs", 2, "single", counts=False),
+    ),
+    "reclaim": Adaption(
+        "reclaim",
+        "reclaim",
+        _RECLAIM,
+        "folio_referenced",
+        "reclaim_load",
+        # The policy sets the cgroup itself.
+        {"/sys/kernel/mm/lru_gen/enabled": "y"},
+        (
+            Load("squeeze", "as above", "{front} {back} {file} {sparse} 2 400"),
+            Load("calm", "the same without others", "{front} {back} {file} {sparse} 200 0"),
+        ),
+        {"squeeze": "foreground", "calm": ORIGINAL},
+        60.0,
+        # Room for the daemon and its compiler.
+        replace(GENERATIONS, about="1 GiB, a disk of 3,000 requests a second", memory="1G"),
+        partial(two_jobs, 80, 1000),
     ),
 }

@@ -123,9 +123,15 @@ def test_foreground_that_is_removed_is_let_go(reclaim: Controlled, jobs: Path) -
     group = jobs / "gone"
     group.mkdir()
     name("/dynamos_jobs/gone")
-    group.rmdir()
     assert parameter_text(FOREGROUND, "foreground") == "/dynamos_jobs/gone"
+    group.rmdir()
+    assert parameter_text(FOREGROUND, "foreground") == ""
     reclaim.switch_and_drain("foreground")
+    group.mkdir()
+    assert parameter_text(FOREGROUND, "foreground") == "", "another one, of the same name"
+    name("/dynamos_jobs/gone")
+    assert parameter_text(FOREGROUND, "foreground") == "/dynamos_jobs/gone"
+    group.rmdir()
 
 
 # ---------------------------------------------------------------------------------- its pages

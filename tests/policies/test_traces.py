@@ -17,9 +17,11 @@ TRACES = POLICIES / "traces"
 
 # What the daemon switched to in the demo: random reads, a gap, sequential ones, none.
 # `pipe` is from `make bench-editions`: a storm of small messages, bursts of them, none.
+# `reclaim` too: others squeeze a job, and then leave it alone.
 SWITCHES = {
     "pipe": ["adaptive", "original"],
     "readahead": ["random", "original", "streaming", "original"],
+    "reclaim": ["foreground", "original"],
     "readahead-objective": ["random", "streaming", "random", "streaming", "original"],
 }
 
