@@ -13,7 +13,7 @@ import pytest
 
 from tests.kernel import checkers, control, guest, target
 from tests.kernel.guest import CORE, SELFTEST, SELFTEST_MODULES
-from tests.kernel.shares import cost, shared_out
+from tests.kernel.shares import cost, group, shared_out
 
 MIB = 1 << 20
 SLOWEST = 1200.0
@@ -38,17 +38,21 @@ def leave_to_others(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take away the tests that one kernel is enough for and that are another one's."""
     here = os.environ["DYNAMOS_KERNEL"]
     kernels = os.environ.get("DYNAMOS_TOGETHER", here).split()
-    group_of = {
-        item: item.nodeid if mark.kwargs.get("each") == "test" else item.nodeid.partition("::")[0]
-        for item in items
-        if (mark := item.get_closest_marker("one_kernel"))
-    }
+    group_of = {item: name for item in items if (name := group_of_item(item))}
     counts = Counter(group_of.values())
     kernel_of = shared_out({each: cost(each, count) for each, count in counts.items()}, kernels)
-    left = [item for item, group in group_of.items() if kernel_of[group] != here]
+    left = [item for item, name in group_of.items() if kernel_of[name] != here]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
+
+
+def group_of_item(item: pytest.Item) -> str | None:
+    """Name the group that a test is shared out with, if it is."""
+    mark = item.get_closest_marker("one_kernel")
+    call = getattr(item, "callspec", None)
+    backend = call.params.get("backend") if call else None
+    return group(item.nodeid, backend, mark and mark.kwargs)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.kernel.shares import cost, shared_out
+from tests.kernel.shares import cost, group, shared_out
 
 GROUPS = {"a": 10, "b": 90, "c": 20, "d": 5}
 
@@ -25,3 +25,13 @@ def test_all_kernels_come_to_the_same_result() -> None:
     assert shared_out(dict(reversed(GROUPS.items())), ["6.1", "6.12"]) == shared_out(
         GROUPS, ["6.1", "6.12"]
     )
+
+
+def test_what_is_shared_out_and_with_what() -> None:
+    test = "tests/kernel/test_x.py::test_y[ftrace-a]"
+    assert group(test, None, {}) == "tests/kernel/test_x.py"
+    assert group(test, "ftrace", {"each": "test"}) == test
+    assert group(test, "ftrace", None) == group(f"{test}b", "ftrace", None) is not None
+    assert group(test, "ftrace", None) != group("tests/kernel/test_z.py::a", "ftrace", None)
+    assert group(test, "direct", None) is None
+    assert group(test, None, None) is None
