@@ -86,11 +86,12 @@ test-unit: setup ## Run the tests that need no kernel module
 
 # Targets that run tests in a VM of each of KERNELS. The VMs run at the same time; each one's output
 # comes in one piece when it has ended. What one of them is enough for, one runs (tests/kernel/shares.py).
-IN_GUESTS := test-kernel fail-steps stress torture soak fuzz inspect
+IN_GUESTS := test-kernel fail-steps stress programs torture soak fuzz inspect
 .PHONY: $(IN_GUESTS)
 test-kernel: ## Run tests/kernel in a VM of each of KERNELS
 fail-steps: ## Make every step of the module that may fail fail, one after the other, on KERNELS
 stress: ## Switch at random SWITCHES (2000) times under load, on KERNELS; takes long
+programs: ## Switch all subsystems at random SWITCHES (2000) times under real programs, on KERNELS; takes long
 torture: ## Do TORTURE (3000) things of every kind to the module, at random and at once, on KERNELS
 soak: ## Switch SWITCHES (10000) times, load and unload CYCLES (500), and find leaks, on KERNELS
 fuzz: ## Write FUZZ (1000000) lines into the device, most of them no commands, on KERNELS
@@ -121,6 +122,8 @@ $(eval $(call in_guest,test-kernel,tests/kernel,,--durations=25 tests/kernel))
 $(eval $(call in_guest,fail-steps,steps that fail,,tests/kernel/test_failing.py))
 $(eval $(call in_guest,stress,$(or $(SWITCHES),2000) random switches,DYNAMOS_STRESS=$(or $(SWITCHES),2000),\
 	tests/kernel/test_stress.py))
+$(eval $(call in_guest,programs,$(or $(SWITCHES),2000) random switches under programs,\
+	DYNAMOS_PROGRAMS=$(or $(SWITCHES),2000),tests/kernel/test_programs.py))
 $(eval $(call in_guest,torture,$(TORTURE) steps of torture,$(SEEDED) DYNAMOS_TORTURE=$(TORTURE),\
 	$(TORTURE_PY) -k everything))
 $(eval $(call in_guest,soak,$(or $(SWITCHES),10000) switches and $(CYCLES) cycles of loading and unloading,\

@@ -7,8 +7,8 @@ import json
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,18 +92,26 @@ class Sums:
 
 
 @contextmanager
-def summed(data: Path, folder: Path) -> Iterator[Sums]:
-    """Have data go through a pipe, and a file be read from the disk, for the length of a block.
+def summing(scripts: Mapping[str, str], folder: Path) -> Iterator[Sums]:
+    """Have shells say the same line again and again for the length of a block, a file for each.
 
-    At its end there are some sums of each, and they are compared. That is done before the workers
+    At its end there are some lines of each, and they are compared. That is done before the shells
     are killed: a summing program that lives a moment longer than what it reads from sums a part.
     """
-    sums = Sums((folder / "stream", folder / "file"))
-    stream, file = sums.outputs
-    with worker(_STREAM, stream), worker(_FILE.format(data), file):
+    sums = Sums(tuple(folder / name for name in scripts))
+    with ExitStack() as workers:
+        for output, script in zip(sums.outputs, scripts.values(), strict=True):
+            workers.enter_context(worker(script, output))
         yield sums
         guest.wait_until(sums.there_are_some, "some sums of each")
         sums.check()
+
+
+@contextmanager
+def summed(data: Path, folder: Path) -> Iterator[Sums]:
+    """Have data go through a pipe, and a file be read from the disk, for the length of a block."""
+    with summing({"stream": _STREAM, "file": _FILE.format(data)}, folder) as sums:
+        yield sums
 
 
 # ----------------------------------------------------------------------------- verified files

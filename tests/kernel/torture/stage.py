@@ -39,9 +39,11 @@ PIPE = Tree(
         "adaptive": "dynamos_pipe_adaptive",
     },
 )
+RECLAIM = Tree("reclaim", "dynamos_reclaim", {"foreground": "dynamos_reclaim_foreground"})
 
 PIPE_FUNCTIONS = ("alloc_pipe_info", "free_pipe_info", "pipe_read", "pipe_release", "pipe_write")
-ENTRIES = (*guest.FUNCTIONS, *PIPE_FUNCTIONS)
+RECLAIM_FUNCTIONS = ("folio_referenced",)
+ENTRIES = (*guest.FUNCTIONS, *PIPE_FUNCTIONS, *RECLAIM_FUNCTIONS)
 """The functions of the kernel itself that are gated: their text is compared."""
 
 CALLERS, HOLDERS = 4, 3
@@ -135,7 +137,11 @@ def stage(
 def _check_gated(trees: Sequence[Tree], text: machine.Entries) -> None:
     """That the text is another one now shows that comparing it means something."""
     gated = machine.entries(ENTRIES)
-    expected = {READAHEAD.name: guest.FUNCTIONS, PIPE.name: PIPE_FUNCTIONS}
+    expected = {
+        READAHEAD.name: guest.FUNCTIONS,
+        PIPE.name: PIPE_FUNCTIONS,
+        RECLAIM.name: RECLAIM_FUNCTIONS,
+    }
     for tree in trees:
         for function in expected.get(tree.name, ()):
             assert gated[function] != text[function], f"{function} has no gate"
