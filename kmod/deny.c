@@ -105,7 +105,7 @@ static const char *const exceptions[] = {
 	"search_bpf_extables", "do_kern_addr_fault", "kernelmode_fixup_or_oops", "page_fault_oops", "bad_area*",
 	"math_error", "mce_*", "machine_check_*", "hw_breakpoint_*", "syscall_enter_*", "syscall_exit_*",
 	"syscall_trace_enter", "exit_to_user_mode*", "switch_fpu_return", "irq_enter*", "irq_exit*",
-	"tick_irq_enter", "do_softirq*", "handle_softirqs", "raise_softirq*",
+	"raw_irqentry_*", "tick_irq_enter", "do_softirq*", "handle_softirqs", "raise_softirq*",
 	NULL
 };
 
@@ -123,7 +123,7 @@ static const char *const waiting[] = {
 	"wake_up*", "try_to_wake_up", "ttwu_*", "default_wake_function", "autoremove_wake_function",
 	"init_wait_entry", "init_waitqueue_head", "prepare_to_wait*", "finish_wait", "add_wait_queue*",
 	"remove_wait_queue", "schedule_timeout*", "cond_resched*", "raw_spin_*", "native_queued_spin_*",
-	"pv_queued_spin_*",
+	"pv_queued_spin_*", "queued_spin_*",
 	"hrtimer_*", "remove_hrtimer", "enqueue_hrtimer", "tick_program_event", "clockevents_program_*",
 	"clockevents_switch_state",
 	NULL
@@ -137,8 +137,8 @@ static const char *const memory[] = {
 	"free_to_partial_list", "deactivate_slab", "put_cpu_partial", "put_partials*", "unfreeze_partials*",
 	"get_partial*", "setup_object", "free_large_kmalloc", "mempolicy_slab_node", "should_failslab",
 	"gfp_pfmemalloc_allowed", "next_zones_zonelist", "cpuset_node_allowed", "alloc_pages*",
-	"get_free_page*", "get_page_from_freelist", "rmqueue*", "check_new_page*", "should_fail_alloc_page",
-	"policy_node*", "zone_watermark_*", "find_suitable_fallback", "steal_suitable_fallback",
+	"get_free_page*", "get_page_from_freelist", "rmqueue*", "bad_range", "check_new_page*",
+	"should_fail_alloc_page", "policy_node*", "zone_watermark_*", "find_suitable_fallback", "steal_suitable_fallback",
 	"move_freepages*", "get_pfnblock_flags_mask", "set_pfnblock_flags_mask", "wakeup_kswapd", "free_pages",
 	"free_pages_ok", "free_unref_page*", "free_unref_folios", "free_one_page", "free_pcp*",
 	"mod_zone_page_state", "mod_node_page_state", "get_random_*", "crng_*", "extract_entropy",
@@ -167,6 +167,19 @@ static const char *const clocks[] = {
 	NULL
 };
 
+/* What a kernel that is built to find faults does besides: whether one may sleep, locks, lists of free memory, leaks. */
+static const char *const checking[] = {
+	"might_sleep", "might_resched", "might_fault", "lockdep_*", "debug_lockdep_*", "debug_check_no_*",
+	"debug_object_*", "do_raw_spin_*", "preempt_count_*", "fs_reclaim_*", "kasan_*", "kcsan_*", "kmemleak_*",
+	"create_object", "delete_object*", "lookup_object", "find_and_get_object", "find_and_remove_object",
+	"remove_object", "get_object", "put_object", "paint_ptr", "mem_pool_*", "free_object_rcu", "rcuhead_*",
+	"virt_addr_valid", "alloc_debug_processing", "free_debug_processing", "alloc_consistency_checks",
+	"free_consistency_checks", "check_object", "check_slab", "check_bytes_and_report", "check_pad_bytes",
+	"check_valid_pointer", "slab_pad_check", "on_freelist", "init_object", "init_tracking", "set_track",
+	"set_track_*", "fixup_red_left", "setup_object_debug", "setup_slab_debug", "stack_depot_*",
+	NULL
+};
+
 /* Of any module. */
 static const char *const own[] = {
 	"dynamos_*",
@@ -187,6 +200,7 @@ static const struct group groups[] = {
 	{ "gates get and free memory by means of it: it would call itself", memory },
 	{ "gates free memory later by means of it: it would call itself", deferring },
 	{ "gates tell the time by means of it: it would call itself", clocks },
+	{ "this kernel checks gates by means of it: it would call itself", checking },
 };
 
 static const struct group own_group = { "it is part of a gate", own };

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.kernel.target import Target, blocked, free, new, parameter, release
 
 MODULES = (*guest.SELFTEST_MODULES, "dynamos_selftest_atomic", "dynamos_selftest_atomic_b")
 """All that the tests here ask about; none is switched, except to follow its calls."""
+
+LOCKDEP = Path("/proc/lockdep").exists()
+"""This kernel checks locks, and some functions have other names."""
 
 DENIED = {
     "schedule": "always inside",
@@ -99,7 +103,7 @@ CAN_BE_GATED = (
     "select_task_rq_fair",
     "enqueue_task_fair",
     "menu_select",
-    "mutex_lock",
+    "mutex_lock_nested" if LOCKDEP else "mutex_lock",
     "mutex_spin_on_owner",
     "vfs_read",
     "vfs_write",
@@ -147,11 +151,13 @@ WRAPPERS = ("dynamos_selftest_atomic", "dynamos_selftest_atomic_b", "dynamos_sel
 
 NOT_ON_THE_WAY = {
     "mutex_lock": "dynamos_lock is a switch's; nothing that a call runs takes it",
+    "mutex_lock_nested": "the same, where lockdep is",
     "mutex_unlock": "the same",
     "mutex_trylock": "an edition that has drained waits for its turn",
     "module_put": "when an edition has drained",
     "cancel_delayed_work_sync": "when an edition goes",
     "init_timer_key": "when a subsystem or an edition comes",
+    "__init_work": "the same, where work is checked",
     "cgroup_get_from_path": "when a scope is made",
     "find_vpid": "when a task scope is made",
     "pid_task": "the same",
@@ -289,13 +295,16 @@ def test_the_exceptions_are_needed() -> None:
 
 ENTRIES = ("dynamos_pass_begin", "dynamos_pass_end", "dynamos_choose", "dynamos_leaving")
 NOT_FOLLOWED = (
-    *("schedule", "__cond_resched", "preempt_schedule_irq"),
+    *("schedule", "__cond_resched", "preempt_schedule_irq", "raw_irqentry_exit_cond_resched"),
     *("try_to_wake_up", "handle_softirqs"),
 )
-"""They are refused themselves. What the first four call cannot be held, and may be gated (a task
-that follows a call may be taken from its CPU at any of the first three: `__schedule` is not
+"""They are refused themselves. What the first five call cannot be held, and may be gated (a task
+that follows a call may be taken from its CPU at any of the first four: `__schedule` is not
 traceable, what it calls is); the last comes from an interrupt.
 """
+
+SCHEDULERS_FIRST = "rcu_note_context_switch"
+"""What the scheduler calls before anything else, of all that is traceable."""
 
 _CALLED = re.compile(r"-(\d+)\s+\|.*\|( +)([\w.]+)(?: \[(\w+)\])?\(\)")
 _BUFFER_KB = 16384
@@ -307,10 +316,18 @@ def write(name: str, text: str) -> None:
     (TRACING / name).write_text(text)
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What calls were seen to enter on their way: all of it, and that without the scheduler's."""
+
+    entered: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
+
+
 @contextmanager
-def followed() -> Iterator[set[str]]:
+def followed() -> Iterator[Way]:
     """Follow all calls through gates, and give the functions that were entered on the way."""
-    seen: set[str] = set()
+    way = Way()
     # Until it is used it is small, and says how large it would be then.
     size = re.findall(r"\d+", (TRACING / "buffer_size_kb").read_text())[-1]
     write("buffer_size_kb", str(_BUFFER_KB))
@@ -322,9 +339,9 @@ def followed() -> Iterator[set[str]]:
     # An oops, which other tests have had, switches tracing off.
     write("tracing_on", "1")
     try:
-        yield seen
+        yield way
         write("tracing_on", "0")
-        seen.update(below_entries((TRACING / "trace").read_text()))
+        look_below_entries((TRACING / "trace").read_text(), way)
     finally:
         write("current_tracer", "nop")
         for name in ("set_graph_function", "set_graph_notrace"):
@@ -335,25 +352,31 @@ def followed() -> Iterator[set[str]]:
         write("tracing_on", "1")
 
 
-def below_entries(trace: str) -> set[str]:
-    """Give the functions that were called from an entry, and the entries themselves.
+def look_below_entries(trace: str, way: Way) -> None:
+    """Note the functions that were called from an entry, and the entries themselves.
 
     The tracer may go on to follow all that a task does: an interrupt on top of it was in a gate,
     and the tracer is told to leave interrupts out after it has begun to follow. So what counts is
     where a call stands, by its indent, in what its own task does. An edition's own callbacks and
-    handler are its author's.
+    handler are its author's. A kernel that preempts wherever it can does so within the tracer too,
+    which then shows what the scheduler calls; what follows beside that may be the scheduler's.
     """
-    seen: set[str] = set()
     inside: dict[str, int] = {}
+    switching: dict[str, int] = {}
     for task, indent, name, module in _CALLED.findall(trace):
         depth = len(indent)
-        if depth <= inside.get(task, -1):
-            del inside[task]
+        for stands in (inside, switching):
+            if depth <= stands.get(task, -1):
+                del stands[task]
         if name in ENTRIES:
             inside.setdefault(task, depth)
+        if name == SCHEDULERS_FIRST:
+            # Until the function is left that was preempted.
+            switching.setdefault(task, depth - 1)
         if task in inside and module in {"", CORE}:
-            seen.add(name)
-    return seen
+            way.entered.add(name)
+            if task not in switching or module:
+                way.own.add(name)
 
 
 def make_calls() -> None:
@@ -406,7 +429,7 @@ def leave_late(subsystem: Controlled) -> None:
 
 def test_what_a_gate_was_seen_to_call_is_not_gated() -> None:
     selftest = Controlled("selftest")
-    with followed() as seen:
+    with followed() as way:
         for scope in ("handler", "share:1/2", f"task:{os.getpid()}", "cgroup:/"):
             edition = "handler" if scope == "handler" else "b"
             selftest.switch(edition, "mode=scoped", f"scope={scope}")
@@ -418,6 +441,6 @@ def test_what_a_gate_was_seen_to_call_is_not_gated() -> None:
         move_an_object(selftest)
         hold_a_caller(selftest)
         leave_late(selftest)
-    assert {*ENTRIES, "object_pick", "scope_has", "is_inside"} <= seen
-    assert {"__wake_up", "prepare_to_wait_event", "kfree", "unwind_next_frame"} <= seen
-    assert {name for name in seen if check(name)[0] not in {"EPERM", "EINVAL"}} == set()
+    assert {*ENTRIES, "object_pick", "scope_has", "is_inside"} <= way.entered
+    assert {"__wake_up", "prepare_to_wait_event", "kfree", "unwind_next_frame"} <= way.entered
+    assert {name for name in way.own if check(name)[0] not in {"EPERM", "EINVAL"}} == set()
