@@ -31,7 +31,7 @@ ARCHIVE = "tar --sort=name -C {tree} -cf - . | zstd -q | zstd -dq | tar -xOf - |
 DATABASE = """
 rm -f {database}; sqlite3 {database} "
 create table t (a integer primary key, b text);
-with recursive n (a) as (values (1) union all select a + 1 from n where a < 8000)
+with recursive n (a) as (values (1) union all select a + 1 from n where a < 2000)
 insert into t select a, hex(zeroblob(a % 200)) from n;
 create index i on t (b);
 delete from t where a % 3 = 0;
@@ -40,8 +40,8 @@ pragma integrity_check;
 select count(*), sum(a), sum(length(b)) from t;
 " | md5sum
 """
-MESSAGES = "hackbench -g 1 -f 4 -l 100 -s 256 {option} > /dev/null && echo done"
-PERF = "perf bench -f simple sched pipe -l 500 > /dev/null && echo done"
+MESSAGES = "hackbench -g 1 -f 4 -l 30 -s 256 {option} > /dev/null && echo done"
+PERF = "perf bench -f simple sched pipe -l 100 > /dev/null && echo done"
 AGAIN = """
 echo $$ > {cgroup}/cgroup.procs || exit
 while :; do {script}
@@ -64,7 +64,7 @@ def tree(disk: Path, data: Path) -> Path:
     tree = disk / "tree"
     tree.mkdir(exist_ok=True)
     bytes_ = data.read_bytes()
-    for part in range(16):
+    for part in range(8):
         (tree / f"{part:02}").write_bytes(bytes_[part << 18 : (part + 1) << 18])
     return tree
 
@@ -90,7 +90,7 @@ def test_programs_under_switching_of_all_subsystems(
     with stage(tmp_path, SUBSYSTEMS, (), actions.MODES) as scene:
         set_parameter_text("dynamos_reclaim_foreground", "foreground", "/dynamos_jobs/front\n")
         decks = deal({actions.switch: SWITCHES}, 1, SEED)
-        with stress_ng(disk), verified_io(disk), summing(scripts, tmp_path) as sums:
+        with stress_ng(disk), verified_io(disk, 1), summing(scripts, tmp_path) as sums:
             done = play([scene], decks, SEED)
             guest.wait_until(sums.there_are_some, "each program was there while it was switched")
         switched = sum(done[mode.split()[0]] for mode in set(actions.MODES))

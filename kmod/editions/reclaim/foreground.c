@@ -94,7 +94,7 @@ static int foreground_set(const char *value, const struct kernel_param *param)
 static int foreground_get(char *buffer, const struct kernel_param *param)
 {
 	const struct whom *whom = rcu_dereference_protected(foreground, true);
-	/* One that was removed is none, whatever has its name now: who holds the parameter at a value sees that it left it. */
+	/* One that was removed is none, whatever has its name now: who holds the parameter at a value sets it again. */
 	bool is_there = whom && whom->cgroup->self.flags & CSS_ONLINE;
 
 	return scnprintf(buffer, PAGE_SIZE, "%s\n", is_there ? whom->path : "");
