@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Calls that go on beside a test, and what waits for them."""
+"""Calls that go on beside a test, what waits for them, and the programs that make some."""
 
 from __future__ import annotations
 
+import json
+import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.kernel import guest
 from tests.kernel.control import Controlled
 from tests.kernel.target import Target
+from tests.vm.programs import BUILT
 
 
 @contextmanager
@@ -51,3 +54,35 @@ def storm(*commands: str) -> Iterator[dict[str, set[int]]]:
 def holds(subsystem: Controlled, callers: int) -> Callable[[], bool]:
     """Tell, whenever it is asked, whether so many callers are held."""
     return lambda: subsystem.count("held") == callers
+
+
+def run_program(program: str, words: Sequence[object], *before: str) -> dict[str, int]:
+    """Run a `*_load.c` to its end; all that it checks was right. Give what it has counted."""
+    done = guest.run(*before, str(BUILT / program), *map(str, words))
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+@contextmanager
+def switching(subsystem: Controlled, ways: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Have another thread switch in one of these ways after the other, at random."""
+    end = threading.Event()
+    failed: list[OSError] = []
+
+    def switch() -> None:
+        chance = random.Random(1)  # noqa: S311 (only to be different)
+        while not end.wait(0.02):
+            try:
+                subsystem.switch(*chance.choice(ways))
+            except OSError as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+    assert failed == []

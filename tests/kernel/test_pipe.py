@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import signal
 import threading
 import time
@@ -22,12 +20,11 @@ import pytest
 
 from tests.kernel import guest
 from tests.kernel.control import Controlled
+from tests.kernel.load import run_program, switching
 from tests.kernel.target import parameter, set_parameter
-from tests.vm.programs import BUILT
 
 PIPE = "dynamos_pipe"
 COALESCE, SPIN, ADAPTIVE = (f"{PIPE}_{name}" for name in ("coalesce", "spin", "adaptive"))
-EDITIONS = ("coalesce", "spin", "adaptive")
 SCOPED = ("mode=scoped", "scope=handler")
 LOADS = ("stream 8192 64", "stream 3000 777", "stream 200 65536", "turns 400", "bursts 60 64 40")
 MESSAGE = b"m" * 64
@@ -61,35 +58,7 @@ def pipe(loaded: Controlled) -> Iterator[Controlled]:
 
 def load(arguments: str, *before: str) -> dict[str, int]:
     """Run a load to its end; every byte was right. Give what it has counted."""
-    done = guest.run(*before, str(BUILT / "pipe_load"), *arguments.split())
-    assert (done.returncode, done.stderr) == (0, "")
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
-
-
-@contextmanager
-def switching(pipe: Controlled) -> Iterator[None]:
-    """Have another thread switch at random."""
-    end = threading.Event()
-    failed: list[OSError] = []
-
-    def switch() -> None:
-        chance = random.Random(1)  # noqa: S311 (only to be different)
-        while not end.wait(0.02):
-            edition = chance.choice(("original", *EDITIONS))
-            try:
-                pipe.switch(edition, *(SCOPED if edition == "adaptive" else ()))
-            except OSError as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=switch)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-    assert not failed
+    return run_program("pipe_load", arguments.split(), *before)
 
 
 @contextmanager
@@ -152,7 +121,8 @@ def test_every_byte_arrives(pipe: Controlled, edition: str, options: tuple[str, 
 
 def test_every_byte_arrives_while_editions_come_and_go(pipe: Controlled) -> None:
     before = pipe.switches()
-    with switching(pipe):
+    ways = [("original",), *((edition, *options) for edition, options in (*WAYS[:2], WAYS[3]))]
+    with switching(pipe, ways):
         for each in LOADS:
             load(each)
         # Also in shell pipelines of programs that know nothing of this.

@@ -7,7 +7,6 @@ it. How much the edition gains on a whole machine is measured by `make bench-edi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.kernel.child import Child
 from tests.kernel.control import Controlled
 from tests.kernel.jobs import files as made
 from tests.kernel.jobs import groups
+from tests.kernel.load import run_program
 from tests.kernel.target import parameter, parameter_text, set_parameter_text
 from tests.vm.programs import BUILT
 
@@ -71,10 +71,7 @@ def files(disk: Path) -> Iterator[tuple[Path, Path]]:
 def run(jobs: Path, file: Path, sparse: Path, rounds: int, pressure: int) -> dict[str, int]:
     """Have foreground and background run; give what the foreground has met with."""
     words = [jobs / "front", jobs / "back", file, sparse, rounds, pressure]
-    done = guest.run(str(BUILT / "reclaim_load"), *map(str, words))
-    assert (done.returncode, done.stderr) == (0, "")
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    return run_program("reclaim_load", words)
 
 
 def name(path: str) -> None:
