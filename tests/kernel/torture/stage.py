@@ -40,10 +40,12 @@ PIPE = Tree(
     },
 )
 RECLAIM = Tree("reclaim", "dynamos_reclaim", {"foreground": "dynamos_reclaim_foreground"})
+SPINNING = Tree("spinning", "dynamos_spinning", {"no_spin": "dynamos_spinning_no_spin"})
 
 PIPE_FUNCTIONS = ("alloc_pipe_info", "free_pipe_info", "pipe_read", "pipe_release", "pipe_write")
 RECLAIM_FUNCTIONS = ("folio_referenced",)
-ENTRIES = (*guest.FUNCTIONS, *PIPE_FUNCTIONS, *RECLAIM_FUNCTIONS)
+SPINNING_FUNCTIONS = ("mutex_spin_on_owner",)
+ENTRIES = (*guest.FUNCTIONS, *PIPE_FUNCTIONS, *RECLAIM_FUNCTIONS, *SPINNING_FUNCTIONS)
 """The functions of the kernel itself that are gated: their text is compared."""
 
 CALLERS, HOLDERS = 4, 3
@@ -141,6 +143,7 @@ def _check_gated(trees: Sequence[Tree], text: machine.Entries) -> None:
         READAHEAD.name: guest.FUNCTIONS,
         PIPE.name: PIPE_FUNCTIONS,
         RECLAIM.name: RECLAIM_FUNCTIONS,
+        SPINNING.name: SPINNING_FUNCTIONS,
     }
     for tree in trees:
         for function in expected.get(tree.name, ()):
