@@ -65,24 +65,17 @@ def run_program(program: str, words: Sequence[object], *before: str) -> dict[str
 
 
 @contextmanager
-def switching(subsystem: Controlled, ways: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Have another thread switch in one of these ways after the other, at random."""
+def switching(subsystem: Controlled, *switches: tuple[str, ...]) -> Iterator[None]:
+    """Have another thread switch at random: each of ``switches`` is an edition and its options."""
     end = threading.Event()
-    failed: list[OSError] = []
+    chance = random.Random(1)  # noqa: S311 (only to be different)
 
     def switch() -> None:
-        chance = random.Random(1)  # noqa: S311 (only to be different)
         while not end.wait(0.02):
-            try:
-                subsystem.switch(*chance.choice(ways))
-            except OSError as error:
-                failed.append(error)
+            subsystem.switch(*chance.choice(switches))
 
-    thread = threading.Thread(target=switch)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-    assert failed == []
+    with background(switch):
+        try:
+            yield
+        finally:
+            end.set()

@@ -113,11 +113,6 @@ def parameter(module: str, name: str) -> int:
     return int(_parameter(module, name).read_text())
 
 
-def parameter_text(module: str, name: str) -> str:
-    """One that is a word."""
-    return _parameter(module, name).read_text().rstrip("\n")
-
-
 def parameters(module: str, *names: str) -> Mapping[str, int]:
     """Several of them."""
     return {name: parameter(module, name) for name in names}

@@ -121,8 +121,7 @@ def test_every_byte_arrives(pipe: Controlled, edition: str, options: tuple[str, 
 
 def test_every_byte_arrives_while_editions_come_and_go(pipe: Controlled) -> None:
     before = pipe.switches()
-    ways = [("original",), *((edition, *options) for edition, options in (*WAYS[:2], WAYS[3]))]
-    with switching(pipe, ways):
+    with switching(pipe, ("original",), ("coalesce",), ("spin",), ("adaptive", *SCOPED)):
         for each in LOADS:
             load(each)
         # Also in shell pipelines of programs that know nothing of this.

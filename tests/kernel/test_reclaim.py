@@ -8,7 +8,6 @@ it. How much the edition gains on a whole machine is measured by `make bench-edi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from tests.kernel.control import Controlled
 from tests.kernel.jobs import files as made
 from tests.kernel.jobs import groups
 from tests.kernel.load import run_program
-from tests.kernel.target import parameter, parameter_text, set_parameter_text
+from tests.kernel.named_cgroups import check_names, check_removal
+from tests.kernel.target import parameter, set_parameter_text
 from tests.vm.programs import BUILT
 
 RECLAIM = "dynamos_reclaim"
@@ -93,42 +93,13 @@ def killed(jobs: Path) -> int:
 # --------------------------------------------------------------------------------- the cgroup
 
 
-@pytest.mark.usefixtures("jobs")
-def test_foreground_is_a_cgroup_that_is_there(reclaim: Controlled) -> None:
+def test_foreground_is_a_cgroup_that_is_there(reclaim: Controlled, jobs: Path) -> None:
     reclaim.switch("foreground")
-    for path, answer in (
-        ("/dynamos_jobs/front", ""),
-        ("/dynamos_jobs", ""),
-        ("/", ""),
-        ("/dynamos_jobs/nobody", "EINVAL"),
-        ("dynamos_jobs", "EINVAL"),
-        ("/dynamos_jobs/../dynamos_jobs", "EINVAL"),
-        ("", ""),
-    ):
-        before = reclaim.value("editions", "foreground", "parameters", "foreground")
-        assert guest.answer(partial(set_by_command, path)) == answer, path
-        now = reclaim.value("editions", "foreground", "parameters", "foreground")
-        assert now == (before if answer else path)
-
-
-def set_by_command(path: str) -> None:
-    """Name the foreground as a person or a policy does."""
-    Path("/dev/dynamos").write_text(f"set reclaim foreground foreground={path}")
+    check_names(reclaim, "foreground", "foreground", jobs / "front")
 
 
 def test_foreground_that_is_removed_is_let_go(reclaim: Controlled, jobs: Path) -> None:
-    group = jobs / "gone"
-    group.mkdir()
-    name("/dynamos_jobs/gone")
-    assert parameter_text(FOREGROUND, "foreground") == "/dynamos_jobs/gone"
-    group.rmdir()
-    assert parameter_text(FOREGROUND, "foreground") == ""
-    reclaim.switch_and_drain("foreground")
-    group.mkdir()
-    assert parameter_text(FOREGROUND, "foreground") == "", "another one, of the same name"
-    name("/dynamos_jobs/gone")
-    assert parameter_text(FOREGROUND, "foreground") == "/dynamos_jobs/gone"
-    group.rmdir()
+    check_removal(reclaim, "foreground", "foreground", jobs)
 
 
 # ---------------------------------------------------------------------------------- its pages

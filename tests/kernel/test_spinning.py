@@ -64,7 +64,7 @@ def test_nobody_shares_it_while_editions_come_and_go(
     spinning: Controlled, options: tuple[str, ...]
 ) -> None:
     before = spinning.switches()
-    with switching(spinning, [("original",), ("no_spin", *options)]):
+    with switching(spinning, ("original",), ("no_spin", *options)):
         for each in LOADS:
             load(*each)
     assert spinning.switches() > before

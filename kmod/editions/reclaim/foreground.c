@@ -18,8 +18,9 @@
 #include <linux/minmax.h>
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
-#include <linux/slab.h>
 #include <linux/string.h>
+
+#include <dynamos/named_cgroup.h>
 
 #include "reclaim.h"
 
@@ -27,13 +28,7 @@
 #define LOOK 1024
 #define OTHERS_LEAST 64
 
-/* The cgroup, and how it was named. Read by calls under RCU; replaced by who holds the parameters' lock. */
-struct whom {
-	struct cgroup *cgroup;
-	char path[];
-};
-
-static struct whom __rcu *foreground;
+static struct named_cgroup __rcu *foreground;
 
 static atomic_t kept;
 module_param_named(kept, kept.counter, int, 0444);
@@ -45,73 +40,25 @@ static bool nobody_else;
 
 /* ---------------------------------------------------------------------------------------------- the cgroup's name */
 
-static void forget(struct whom *whom)
-{
-	if (!whom)
-		return;
-	cgroup_put(whom->cgroup);
-	kfree(whom);
-}
-
-/* Return: what @path names, held until forget(); NULL for an empty one; or an error pointer. May sleep. */
-static struct whom *find(const char *path, size_t length)
-{
-	struct whom *whom;
-	void *failed;
-
-	if (!length)
-		return NULL;
-	if (!cgroup_subsys_on_dfl(memory_cgrp_subsys))
-		return ERR_PTR(-EOPNOTSUPP);
-	if (*path != '/')
-		return ERR_PTR(-EINVAL);
-	whom = kzalloc(sizeof(*whom) + length + 1, GFP_KERNEL);
-	if (!whom)
-		return ERR_PTR(-ENOMEM);
-	memcpy(whom->path, path, length);
-	whom->cgroup = cgroup_get_from_path(whom->path);
-	if (!IS_ERR(whom->cgroup))
-		return whom;
-	failed = whom->cgroup;
-	kfree(whom);
-	return failed;
-}
-
 static int foreground_set(const char *value, const struct kernel_param *param)
 {
-	struct whom *before, *whom = find(value, strcspn(value, "\n"));
+	int err;
 
-	if (IS_ERR(whom))
-		return PTR_ERR(whom);
-	before = rcu_replace_pointer(foreground, whom, true);
+	if (strcspn(value, "\n") && !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		return -EOPNOTSUPP;
+	err = named_cgroup_set(value, param);
 	/* That was about another one's pages. */
-	WRITE_ONCE(nobody_else, false);
-	synchronize_rcu();
-	forget(before);
-	return 0;
-}
-
-static int foreground_get(char *buffer, const struct kernel_param *param)
-{
-	const struct whom *whom = rcu_dereference_protected(foreground, true);
-	/* One that was removed is none, whatever has its name now: who holds the parameter at a value sets it again. */
-	bool is_there = whom && whom->cgroup->self.flags & CSS_ONLINE;
-
-	return scnprintf(buffer, PAGE_SIZE, "%s\n", is_there ? whom->path : "");
-}
-
-/* The module is gone, or never came to be: nobody calls. */
-static void foreground_free(void *unused)
-{
-	forget(rcu_dereference_protected(foreground, true));
+	if (!err)
+		WRITE_ONCE(nobody_else, false);
+	return err;
 }
 
 static const struct kernel_param_ops foreground_ops = {
 	.set = foreground_set,
-	.get = foreground_get,
-	.free = foreground_free,
+	.get = named_cgroup_get,
+	.free = named_cgroup_free,
 };
-module_param_cb(foreground, &foreground_ops, NULL, 0644);
+module_param_cb(foreground, &foreground_ops, &foreground, 0644);
 MODULE_PARM_DESC(foreground, "the cgroup whose pages are kept, with all below it: its path, from / of cgroup v2; none: no one's");
 
 /* ------------------------------------------------------------------------------------------------------- the answer */
@@ -133,7 +80,7 @@ static bool is_of(struct mem_cgroup *memcg, struct cgroup *cgroup)
 /* Of @folio, which @for_whom has to give up. Its cgroup stays: the caller has taken it off its list. */
 static bool is_to_stay(struct folio *folio, struct mem_cgroup *for_whom)
 {
-	const struct whom *whom;
+	const struct named_cgroup *whom;
 	bool is_ours = false;
 
 	rcu_read_lock();
