@@ -138,7 +138,8 @@ static const char *const memory[] = {
 	"get_partial*", "setup_object", "free_large_kmalloc", "mempolicy_slab_node", "should_failslab",
 	"gfp_pfmemalloc_allowed", "next_zones_zonelist", "cpuset_node_allowed", "alloc_pages*",
 	"get_free_page*", "get_page_from_freelist", "rmqueue*", "bad_range", "check_new_page*",
-	"should_fail_alloc_page", "policy_node*", "zone_watermark_*", "find_suitable_fallback", "steal_suitable_fallback",
+	"should_fail_alloc_page", "policy_node*", "zone_watermark_*", "find_suitable_fallback",
+	"steal_suitable_fallback",
 	"move_freepages*", "get_pfnblock_flags_mask", "set_pfnblock_flags_mask", "wakeup_kswapd", "free_pages",
 	"free_pages_ok", "free_unref_page*", "free_unref_folios", "free_one_page", "free_pcp*",
 	"mod_zone_page_state", "mod_node_page_state", "get_random_*", "crng_*", "extract_entropy",
@@ -167,7 +168,7 @@ static const char *const clocks[] = {
 	NULL
 };
 
-/* What a kernel that is built to find faults does besides: whether one may sleep, locks, lists of free memory, leaks. */
+/* What a kernel that is built to find faults does besides: may one sleep here, locks, lists of free memory, leaks. */
 static const char *const checking[] = {
 	"might_sleep", "might_resched", "might_fault", "lockdep_*", "debug_lockdep_*", "debug_check_no_*",
 	"debug_object_*", "do_raw_spin_*", "preempt_count_*", "fs_reclaim_*", "kasan_*", "kcsan_*", "kmemleak_*",
