@@ -18,10 +18,10 @@ from tests.kernel.jobs import cgroup_root, groups
 from tests.kernel.target import set_parameter_text
 from tests.kernel.torture import actions
 from tests.kernel.torture.hands import deal, play
-from tests.kernel.torture.stage import PIPE, READAHEAD, RECLAIM, SPINNING, stage
+from tests.kernel.torture.stage import PIPE, PLACEMENT, READAHEAD, RECLAIM, SPINNING, stage
 from tests.kernel.traffic import stress_ng, summing, verified_io
 
-SUBSYSTEMS = (PIPE, READAHEAD, RECLAIM, SPINNING)
+SUBSYSTEMS = (PIPE, PLACEMENT, READAHEAD, RECLAIM, SPINNING)
 SWITCHES = int(os.environ.get("DYNAMOS_PROGRAMS", "60"))
 SEED = 5
 MEMORY = 48 << 20
