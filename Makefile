@@ -119,11 +119,12 @@ TORTURE_PY := -s tests/kernel/test_torture.py
 SEEDED = DYNAMOS_SEED=$(or $(SEED),1)
 
 $(eval $(call in_guest,test-kernel,tests/kernel,,--durations=25 tests/kernel))
-$(eval $(call in_guest,fail-steps,steps that fail,,tests/kernel/test_failing.py))
+# What one kernel is enough for in `make test-kernel`, each runs here.
+$(eval $(call in_guest,fail-steps,steps that fail,DYNAMOS_TOGETHER=$$*,tests/kernel/test_failing.py))
 $(eval $(call in_guest,stress,$(or $(SWITCHES),2000) random switches,DYNAMOS_STRESS=$(or $(SWITCHES),2000),\
 	tests/kernel/test_stress.py))
 $(eval $(call in_guest,programs,$(or $(SWITCHES),2000) random switches under programs,\
-	DYNAMOS_PROGRAMS=$(or $(SWITCHES),2000),tests/kernel/test_programs.py))
+	DYNAMOS_TOGETHER=$$* DYNAMOS_PROGRAMS=$(or $(SWITCHES),2000),tests/kernel/test_programs.py))
 $(eval $(call in_guest,torture,$(TORTURE) steps of torture,$(SEEDED) DYNAMOS_TORTURE=$(TORTURE),\
 	$(TORTURE_PY) -k everything))
 $(eval $(call in_guest,soak,$(or $(SWITCHES),10000) switches and $(CYCLES) cycles of loading and unloading,\

@@ -21,6 +21,9 @@ from tests.kernel.torture.hands import deal, play
 from tests.kernel.torture.stage import PIPE, PLACEMENT, READAHEAD, RECLAIM, SPINNING, stage
 from tests.kernel.traffic import stress_ng, summing, verified_io
 
+# All that it is made of is tested by itself on each kernel.
+pytestmark = pytest.mark.one_kernel
+
 SUBSYSTEMS = (PIPE, PLACEMENT, READAHEAD, RECLAIM, SPINNING)
 SWITCHES = int(os.environ.get("DYNAMOS_PROGRAMS", "60"))
 SEED = 5
