@@ -135,7 +135,7 @@ def _architecture(machine: Machine) -> Iterator[Finding]:
     )
 
 
-def _configuration(machine: Machine) -> dict[str, str] | None:
+def configuration(machine: Machine) -> dict[str, str] | None:
     """Give the kernel's build options, from wherever they are to be had."""
     release = machine.release
     for path in (f"boot/config-{release}", f"lib/modules/{release}/build/.config"):
@@ -154,7 +154,7 @@ def _parse_config(text: str) -> dict[str, str]:
 
 
 def _config(machine: Machine) -> Iterator[Finding]:
-    options = _configuration(machine)
+    options = configuration(machine)
     if options is None:
         remedy = "install the package of this kernel, or its headers"
         yield Finding("kernel options", Verdict.WARN, "not to be found", remedy)
@@ -209,9 +209,14 @@ def _bcc(machine: Machine) -> Iterator[Finding]:
     yield _judge("BCC", seen, ok=ok, bad=Verdict.FAIL, remedy="apt install python3-bpfcc")
 
 
+def lockdown(machine: Machine) -> str:
+    """Give how far the running kernel is locked down: ``none``, or more; "" if it does not say."""
+    text = machine.text("sys/kernel/security/lockdown") or ""
+    return text.partition("[")[2].partition("]")[0]
+
+
 def _lockdown(machine: Machine) -> Iterator[Finding]:
-    text = machine.text("sys/kernel/security/lockdown")
-    state = text[text.find("[") + 1 : text.find("]")] if text and "[" in text else "not known"
+    state = lockdown(machine) or "not known"
     yield _judge(
         "lockdown",
         state,

@@ -99,6 +99,33 @@ examples:
   dynamosctl edition inspect overlay:ovl_read_iter -o json | jq .prototypes
 """
 
+EDITION_CHECK_HELP = """\
+Looks at a kernel module's file, and loads nothing: whether the kernel would
+take it, whether what it needs is there and the same, which edition it is,
+whether its functions have the kernel's prototypes, whether it may be switched
+to in the modes that it declares, and what its code does that an edition must
+not. A line for each check. What must not be gated only the kernel module knows,
+if it is loaded.
+
+Exits with 0 when all is well, with 3 when there are warnings, with 1 when
+something is wrong, and with 6 when a safety rule speaks against it. What fails
+here, "edition load" does not load.
+
+examples:
+  dynamosctl edition check ./dynamos_pipe_mine.ko
+  dynamosctl edition check mine.ko --kernel 6.12.95+deb12-amd64 -o json
+"""
+
+EDITION_LOAD_HELP = """\
+Checks the module first, as "edition check" does, and with it those that are
+loaded for it; what fails is not loaded, and why is told. Gates come with a
+subsystem's first edition; what is active stays active.
+
+examples:
+  dynamosctl edition load readahead/random
+  dynamosctl edition load ./dynamos_pipe_mine.ko
+"""
+
 TEST_HELP = """\
 A test file has made-up series of signals, and what the policy must decide when:
 the format is in docs/policy.md. Neither daemon nor kernel module is needed.
@@ -687,14 +714,21 @@ def _inspect(args: argparse.Namespace, kmod: Kmod) -> int:
     return show_inspection(args, kmod)
 
 
+def _check_edition(args: argparse.Namespace, kmod: Kmod) -> int:
+    from dynamosd.cli.edition_check import show_check  # noqa: PLC0415 - imports take long
+
+    return show_check(args, kmod)
+
+
 def _add_edition(commands: _Commands[_Parser]) -> None:
     from dynamosd.cli import arguments, edition  # noqa: PLC0415 - see the top
 
-    text = "inspect functions; list, load, tune, quarantine editions; see who is inside"
+    text = "inspect functions; check, list, load, tune, quarantine editions; see who is inside"
     parser = commands.add_parser("edition", help=text, description=text, epilog=EXIT_CODES)
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add(below, "list", "editions, their states and modules", edition.show_editions)
-    load = _add(below, "load", "load an edition's module; never switches", edition.load)
+    text = "check an edition's module, then load it; never switches"
+    load = _add(below, "load", text, edition.load, EDITION_LOAD_HELP)
     load.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
     unload = _add(below, "unload", "unload an edition's module", edition.unload)
     unload.add_argument("name", metavar="NAME", help=edition.NAME_HELP)
@@ -713,6 +747,10 @@ def _add_edition(commands: _Commands[_Parser]) -> None:
     inspect.add_argument(
         "--all", action="store_true", help="every caller, however many; else some 200 of them"
     )
+    text = "whether a module's file is fit to be loaded as an edition"
+    check = _add(below, "check", text, _check_edition, EDITION_CHECK_HELP)
+    check.add_argument("module", metavar="MODULE.ko", type=Path, help="the file")
+    check.add_argument("--kernel", metavar="RELEASE", help="another kernel than the running one")
     who = _add(below, "who", "threads that are in a subsystem's functions now", edition.show_who)
     who.add_argument("subsystem", metavar="SUBSYSTEM")
 

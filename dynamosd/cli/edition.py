@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from dynamosd import status
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from dynamosd.model import Edition, Subsystem
 
 NAME_HELP = "SUBSYSTEM/EDITION, SUBSYSTEM, a module's name, or a file ending in .ko"
+
+_FILE = re.compile(r"\.ko(?:\.(?:gz|xz|zst))?$")
 
 _Pair = tuple["Subsystem", "Edition"]
 
@@ -61,18 +65,38 @@ def show_editions(args: argparse.Namespace, kmod: Kmod) -> int:
 
 
 def load(args: argparse.Namespace, kmod: Kmod) -> int:
-    """Load the module of an edition. What is active stays active."""
+    """Load the module of an edition, if its checks let it. What is active stays active."""
+    from dynamosd.cli.edition_check import refuse_bad  # noqa: PLC0415 - imports take long
+
     before = {_name(*pair) for pair in _editions(kmod)} if kmod.loaded else set()
-    if args.name.endswith(".ko"):
+    is_file = _FILE.search(args.name) is not None
+    files = [args.name] if is_file else _files_of(module_name(args.name))
+    refuse_bad(files, kmod)
+    if is_file:
         _run("insmod", args.name)
     else:
         _run("modprobe", module_name(args.name))
     new = sorted({_name(*pair) for pair in _editions(kmod)} - before)
     if args.output == "json":
-        print_json("EditionLoad", loaded=new)
+        print_json("EditionLoad", loaded=new, checked=files)
     else:
         print(f"loaded {', '.join(new)}" if new else f"{args.name} was loaded already")
     return 0
+
+
+def _files_of(module: str) -> list[str]:
+    """Give the files that modprobe would load, of ours: others are the kernel's own.
+
+    Raises:
+        Refused: it would run a command instead, which may do anything.
+    """
+    lines = _run("modprobe", "--show-depends", module).splitlines()
+    if commands := [line for line in lines if line.startswith("install ")]:
+        hint = "load the file itself: dynamosctl edition load FILE.ko"
+        raise Refused(f"modprobe does not load a file but would run: {commands[0]}", hint=hint)
+    words = [line.split(None, 2) for line in lines if line.startswith("insmod ")]
+    files = [each[1] for each in words if len(each) > 1]
+    return [each for each in files if PurePath(each).name.startswith("dynamos")]
 
 
 def unload(args: argparse.Namespace, kmod: Kmod) -> int:
@@ -225,8 +249,8 @@ def _refuse_busy(subsystem: Subsystem, edition: Edition) -> None:
         raise Refused(message, hint="wait until they have returned: dynamosctl edition list")
 
 
-def _run(*command: str) -> None:
-    """Run one of kmod's tools; turn what it says into an error of ours."""
+def _run(*command: str) -> str:
+    """Run one of kmod's tools, give its output; turn what it says into an error of ours."""
     try:
         with tell_if_long(f"waiting for {' '.join(command)}"):
             done = subprocess.run(command, capture_output=True, text=True)
@@ -234,7 +258,7 @@ def _run(*command: str) -> None:
         message = f"there is no {command[0]} here"
         raise NotSupported(message, hint="apt install kmod") from error
     if done.returncode == 0:
-        return
+        return done.stdout
     said = " ".join(done.stderr.split()) or f"{command[0]} failed"
     if "not permitted" in said or "Permission denied" in said:
         raise Unreachable(said, hint=ROOT_HINT)

@@ -7,8 +7,10 @@ retpolines and ftrace's entries are as the CPU sees them, not as the compiler wr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import capstone
 
@@ -79,6 +81,22 @@ class Body:
         return self.symbol.address <= address < self.symbol.address + self.size
 
 
+@functools.cache
+def _engine() -> Any:  # noqa: ANN401 - capstone has no type information
+    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+
+
+def disassemble(code: bytes, address: int) -> Iterator[Instruction]:
+    """Give instructions, up to the first that is none."""
+    for at, size, mnemonic, operands in _engine().disasm_lite(code, address):
+        is_direct = operands.startswith("0x") and (
+            mnemonic.endswith("call") or mnemonic.rpartition(" ")[2].startswith(("j", "loop"))
+        )
+        target = int(operands, 16) if is_direct else 0
+        own = code[at - address : at - address + size]
+        yield Instruction(at, own, mnemonic, operands, target)
+
+
 class Text:
     """The text of the kernel and of its modules."""
 
@@ -93,7 +111,6 @@ class Text:
         self.symbols = symbols
         self._kcore = kcore
         self._tell = tell
-        self._capstone = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         self._areas: dict[tuple[str, str], tuple[int, bytes]] = {}
 
     def area(self, first: str, last: str) -> tuple[int, bytes]:
@@ -127,7 +144,7 @@ class Text:
             DynamosError: its bytes are not to be had.
         """
         code = _without_tail(self.code(symbol.address, self._extent(symbol)))
-        found = list(self.disassemble(code, symbol.address))
+        found = list(disassemble(code, symbol.address))
         end = found[-1].end if found else symbol.address
         is_whole = end == symbol.address + len(code) or not any(code[end - symbol.address :])
         while is_whole and found and found[-1].is_filling:
@@ -139,16 +156,6 @@ class Text:
         """Give how far it is to the next name, which may have filling before it."""
         end = self.symbols.end(symbol.address, symbol.module)
         return min((end or symbol.address + _LONGEST) - symbol.address, _LONGEST)
-
-    def disassemble(self, code: bytes, address: int) -> Iterator[Instruction]:
-        """Give instructions, up to the first that is none."""
-        for at, size, mnemonic, operands in self._capstone.disasm_lite(code, address):
-            is_direct = operands.startswith("0x") and (
-                mnemonic.endswith("call") or mnemonic.rpartition(" ")[2].startswith(("j", "loop"))
-            )
-            target = int(operands, 16) if is_direct else 0
-            own = code[at - address : at - address + size]
-            yield Instruction(at, own, mnemonic, operands, target)
 
     def show(self, instruction: Instruction) -> str:
         """Give an instruction as text, with the name of what it calls or jumps to."""

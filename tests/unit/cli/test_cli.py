@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynamosd import __version__, console, journal, status
-from dynamosd.cli import edition, main
+from dynamosd.cli import edition, edition_check, main
 from dynamosd.model import LeaseTerms
+from dynamosd.workshop.checks.report import Report
 from tests.unit.build import write_policy
 
 if TYPE_CHECKING:
@@ -491,6 +492,20 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     return Tools(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the files that were checked before they were loaded; all of them are fit."""
+    files: list[str] = []
+
+    def check(path: Path, _kernel: object) -> Report:
+        files.append(str(path))
+        return Report(path, "", None, ())
+
+    monkeypatch.setattr(edition_check, "check", check)
+    return files
+
+
+@pytest.mark.usefixtures("checked")
 @pytest.mark.parametrize(
     ("name", "command"),
     [
@@ -503,13 +518,41 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
 )
 def test_edition_load(control: Control, tools: Tools, name: str, command: str) -> None:
     assert control("edition", "load", name) == 0
-    assert tools.called == [command]
+    asked = [command.replace(" ", " --show-depends ")] * command.startswith("modprobe")
+    assert tools.called == [*asked, command]
     assert "loaded already" in control.shown
 
 
+def test_edition_load_checks_first(control: Control, tools: Tools, checked: list[str]) -> None:
+    tools.answer("echo insmod /m/dynamos_x.ko; echo insmod /m/fuse.ko a=b; echo builtin ext4")
+    assert control("edition", "load", "x", "-o", "json") == 0
+    assert checked == ["/m/dynamos_x.ko"]
+    assert json.loads(control.shown)["checked"] == checked
+    assert control("edition", "load", "/m/mine.ko.xz") == 0
+    assert checked[1:] == ["/m/mine.ko.xz"]
+
+
+def test_edition_load_of_what_modprobe_would_run(control: Control, tools: Tools) -> None:
+    tools.answer("echo install /bin/mischief")
+    assert control("edition", "load", "x") == 6
+    assert "would run: install /bin/mischief" in control.said
+    assert tools.called == ["modprobe --show-depends dynamos_x"]
+
+
+def test_edition_load_of_what_is_unfit(control: Control, tools: Tools, tmp_path: Path) -> None:
+    file = tmp_path / "mine.ko"
+    file.write_bytes(b"\x7fELF")
+    assert control("edition", "load", str(file)) == 1
+    assert "is not loaded: file: it is cut off in its header" in control.said
+    assert "dynamosctl edition check" in control.said
+    assert tools.called == []
+
+
 def test_edition_load_says_what_is_new(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_command: str) -> None:
-        control.module.load("readahead", "streaming")
+    def load(*command: str) -> str:
+        if "--show-depends" not in command:
+            control.module.load("readahead", "streaming")
+        return ""
 
     monkeypatch.setattr(edition, "_run", load)
     assert control("edition", "load", "readahead/streaming") == 0

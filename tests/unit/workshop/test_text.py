@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynamosd.workshop import body
+from dynamosd.workshop import text as workshop_text
 from dynamosd.workshop.callers import Finder, How
 from dynamosd.workshop.kcore import Kcore
 from dynamosd.workshop.symbols import Symbols, read
@@ -76,13 +77,13 @@ def test_zeros_behind_a_function_are_not_disassembled(
 ) -> None:
     with text_of(Kernel(tmp_path, {"f": NOP + RET + bytes(0x1000 - 6)})) as text:
         seen: list[int] = []
-        disassemble = text.disassemble
+        disassemble = workshop_text.disassemble
 
         def note(code: bytes, address: int) -> Iterator[Instruction]:
             seen.append(len(code))
             return disassemble(code, address)
 
-        monkeypatch.setattr(text, "disassemble", note)
+        monkeypatch.setattr(workshop_text, "disassemble", note)
         assert text.body(text.symbols.named("f")[0]).code == NOP + RET
     assert seen == [len(NOP + RET) + 8]
 
