@@ -84,6 +84,10 @@ test: test-unit test-guests bench ## Run the tests: here, in a VM of each of KER
 test-unit: setup ## Run the tests that need no kernel module
 	@$(PYTEST) tests/unit tests/policies tests/vm
 
+.PHONY: fuzz-modules
+fuzz-modules: setup ## Check FUZZ_MODULES (10000) kernel modules, each broken in its own way
+	@DYNAMOS_FUZZ_MODULES=$(or $(FUZZ_MODULES),10000) $(SEEDED) $(PYTEST) -s tests/unit/workshop/test_checks_built.py -k wrong
+
 # Targets that run tests in a VM of each of KERNELS. The VMs run at the same time; each one's output
 # comes in one piece when it has ended. What one of them is enough for, one runs (tests/kernel/shares.py).
 IN_GUESTS := test-kernel fail-steps stress programs torture soak fuzz inspect

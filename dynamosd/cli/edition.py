@@ -71,7 +71,7 @@ def load(args: argparse.Namespace, kmod: Kmod) -> int:
     before = {_name(*pair) for pair in _editions(kmod)} if kmod.loaded else set()
     is_file = _FILE.search(args.name) is not None
     files = [args.name] if is_file else _files_of(module_name(args.name))
-    refuse_bad(files, kmod)
+    refuse_bad(files, kmod, skip_loaded=not is_file)
     if is_file:
         _run("insmod", args.name)
     else:

@@ -63,8 +63,13 @@ def _kernel(release: str | None, machine: Machine) -> Kernel:
     return kernel
 
 
-def refuse_bad(files: Sequence[str], kmod: Kmod) -> None:
-    """Check the files that are about to be loaded; those that are loaded already are let be.
+def refuse_bad(files: Sequence[str], kmod: Kmod, *, skip_loaded: bool) -> None:
+    """Check the files that are about to be loaded.
+
+    Args:
+        files: all of them.
+        kmod: the kernel module, which is asked what must not be gated.
+        skip_loaded: they are loaded by name, and not if a module of that name is there.
 
     Raises:
         Refused: a safety rule speaks against one.
@@ -74,7 +79,7 @@ def refuse_bad(files: Sequence[str], kmod: Kmod) -> None:
     kernel = Kernel(machine)
     for each in files:
         path = Path(each)
-        if machine.has(f"sys/module/{loaded_name(path.name)}"):
+        if skip_loaded and machine.has(f"sys/module/{loaded_name(path.name)}"):
             continue
         report = check(path, kernel)
         for finding in report.findings:

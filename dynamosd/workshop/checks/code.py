@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from dynamosd.workshop.checks.elf import BadElf, Elf, Relocation, Section
 from dynamosd.workshop.text import Instruction, disassemble
 
-MOST_CODE = 4 << 20
+MOST_CODE = 1 << 20
+"""Bytes, of all sections. The project's largest module has a tenth of that."""
+_LONGEST = 1 << 18
+"""Bytes of a function: more than the largest of a kernel has."""
 INTERRUPTS = frozenset({"cli", "sti", "popf", "popfd", "popfq"})
 """What `local_irq_save()` and its like are made of where a kernel has no paravirtualisation."""
 PRIVILEGED = frozenset(
@@ -208,7 +211,7 @@ def _instructions(content: bytes, places: _Functions, code: Code) -> Iterator[In
     ends = [*places.starts[1:], len(content)]
     for start, end in zip(places.starts, ends, strict=True):
         at = start
-        for each in disassemble(content[start:end], start + _BASE):
+        for each in disassemble(content[start : min(end, start + _LONGEST)], start + _BASE):
             yield each
             at = each.end - _BASE
         if at < end:

@@ -13,6 +13,8 @@ _CRC = struct.Struct("<I")
 _SIGNED = b"~Module signature appended~\n"
 _SIGNATURE = struct.Struct(">BBBBB3xI")
 _PKCS7 = 2
+_MOST_TEXT = 1 << 20
+"""Bytes of lines or names that are taken apart: no module has a hundredth of that."""
 _EXPORTED, _CRC_OF = "__ksymtab_", "__crc_"
 
 
@@ -27,11 +29,15 @@ class Signature:
 def modinfo(elf: Elf) -> dict[str, str]:
     """Give what the module says of itself, by key; of several the first."""
     found: dict[str, str] = {}
-    for line in elf.content(elf.section(".modinfo")).split(b"\0"):
+    for line in _lines(elf, ".modinfo"):
         key, equals, value = plain(line).partition("=")
         if equals:
             found.setdefault(key, value)
     return found
+
+
+def _lines(elf: Elf, section: str) -> list[bytes]:
+    return elf.content(elf.section(section))[:_MOST_TEXT].split(b"\0")
 
 
 def versions(elf: Elf) -> dict[str, int]:
@@ -43,7 +49,7 @@ def versions(elf: Elf) -> dict[str, int]:
     }
     # Newer kernels have long names, too, and keep them elsewhere.
     crcs = elf.content(elf.section("__version_ext_crcs"))
-    names = elf.content(elf.section("__version_ext_names")).split(b"\0")
+    names = _lines(elf, "__version_ext_names")
     numbers = (crc for (crc,) in _CRC.iter_unpack(crcs[: len(crcs) - len(crcs) % _CRC.size]))
     found.update(zip(map(plain, names), numbers, strict=False))
     return found

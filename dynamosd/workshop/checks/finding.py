@@ -46,8 +46,8 @@ def exit_code(findings: Iterable[Finding]) -> int:
 _MOST_NAMED = 8
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], between: str = ", ") -> str:
     """Name things, not more of them than a person reads."""
     found = list(names)
     more = len(found) - _MOST_NAMED
-    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return between.join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -103,7 +103,7 @@ def _compare(subject: Subject, own: Btf, function: Function) -> Iterator[Finding
     if all(found):
         # Where functions of one name differ, what is nearest to one of them is told.
         _, nearest = min((len(each), each) for each in found)
-        seen = f"{function.name}: {'; '.join(nearest)}"
+        seen = f"{function.name}: {listed(nearest, '; ')}"
         yield Finding(PROTOTYPES, Verdict.REFUSED, seen, "correct DYNAMOS_PROTOTYPE in the header")
 
 

@@ -21,7 +21,7 @@ _THROUGH = frozenset(
 """What gives a type another name, or says what may be done with it."""
 _DECLARED = frozenset({Kind.STRUCT, Kind.UNION})
 _ENUMS = frozenset({Kind.ENUM, Kind.ENUM64})
-_STEPS = 500
+_STEPS = 200
 """Far more than a prototype needs. Types that are wrong may go round in circles."""
 
 

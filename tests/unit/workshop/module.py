@@ -7,12 +7,15 @@ They are compiled from what the macros of `edition.h` come to, without any of th
 from __future__ import annotations
 
 import functools
+import os
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from dynamosd.doctor import Machine
 from dynamosd.kmod import Kmod
@@ -80,6 +83,8 @@ struct name {{ const char *name; }} dynamos_function_files_read = {{ "files_read
 EXPORT(dynamos_function_files_read);
 EXPORT(dynamos_subsystem_files);
 """
+_UID = 4
+"""Where an owner is in what stat tells."""
 _FLAGS = (
     *("-c", "-O2", "-mcmodel=kernel", "-fno-pie", "-fcf-protection=none", "-fno-builtin"),
     *("-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-fno-toplevel-reorder"),
@@ -214,3 +219,21 @@ def signed(module: bytes, *, kind: int = 2) -> bytes:
     body = b"signature"
     tail = struct.pack(">BBBBB3xI", 0, 0, kind, 0, 0, len(body))
     return module + body + tail + b"~Module signature appended~\n"
+
+
+def owned_by(uids: Callable[[Path], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files belong to others than they do."""
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = list(real(path, **options))
+        found[_UID] = uids(path)
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
+def be_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all files be root's, whoever runs the tests."""
+    if os.geteuid():
+        owned_by(lambda _: 0, monkeypatch)

@@ -7,7 +7,7 @@ import errno
 import gzip
 import lzma
 import os
-from collections.abc import Callable
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from backports import zstd
 
 from dynamosd.errors import Unreachable
 from dynamosd.kmod import Kmod, Unfit
-from dynamosd.workshop.checks import elf, file
+from dynamosd.probes.btf import MAGIC
+from dynamosd.workshop.btf import Kind
+from dynamosd.workshop.checks import code, elf, file
 from dynamosd.workshop.checks.finding import Finding, Verdict, exit_code
 from dynamosd.workshop.checks.report import Report, check
 from tests.unit.workshop.module import (
@@ -27,37 +29,25 @@ from tests.unit.workshop.module import (
     VERMAGIC,
     WRAPPER,
     Place,
+    be_roots,
     core,
     edition,
     good,
+    kernel_types,
     module_types,
     only,
+    owned_by,
     signed,
     subsystem,
 )
 
-_UID = 4
-"""Where an owner is in what stat tells."""
 LOCKDOWN = "sys/kernel/security/lockdown"
-
-
-def owned_by(uids: Callable[[Path], int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have files belong to others than they do."""
-    real = Path.stat
-
-    def stat(path: Path, **options: bool) -> os.stat_result:
-        found = list(real(path, **options))
-        found[_UID] = uids(path)
-        return os.stat_result(found)
-
-    monkeypatch.setattr(Path, "stat", stat)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Give a kernel, and a folder for modules that is root's, whoever runs the tests."""
-    if os.geteuid():
-        owned_by(lambda _: 0, monkeypatch)
+    be_roots(monkeypatch)
     return Place(tmp_path)
 
 
@@ -529,3 +519,63 @@ def test_exit_codes() -> None:
     assert code(Verdict.PASSED, Verdict.WARNED) == 3
     assert code(Verdict.WARNED, Verdict.FAILED) == 1
     assert code(Verdict.FAILED, Verdict.REFUSED, Verdict.WARNED) == 6
+
+
+def test_the_names_are_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs/workshop.md").read_text()
+    for why, names in code.FORBIDDEN:
+        assert f"what {why}:" in " ".join(page.split())
+        for name in names:
+            assert f"`{name}`" in page
+
+
+# ----------------------------------------------------------- whole files that ask for much work
+
+
+def functions(*words: int, more: int = 0) -> bytes:
+    """Give types that begin with the wrapper, which is about the next one, and such words."""
+    kernel, _, _ = kernel_types()
+    strings = f"{WRAPPER}\0".encode()
+    made = struct.pack("<III", kernel.strings_size, Kind.FUNC << 24, kernel.next + 1)
+    made += struct.pack(f"<{len(words)}I", *words) + bytes(more)
+    sizes = (0, len(made), len(made), len(strings))
+    return struct.pack("<HBBIIIII", MAGIC, 1, 0, 24, *sizes) + made + strings
+
+
+def test_types_that_go_round_in_circles(place: Place) -> None:
+    kernel, _, _ = kernel_types()
+    itself, other = kernel.next + 1, kernel.next + 2
+    prototype = Kind.FUNC_PROTO << 24 | 2
+    for types in (
+        functions(0, prototype, other, 0, other, 0, other, 0, Kind.TYPEDEF << 24, other),
+        functions(0, prototype, other, 0, other, 0, other, 0, Kind.PTR << 24, other),
+        functions(0, prototype, itself, 0, itself, 0, itself),
+    ):
+        assert "prototypes" in bad(place.check(edition(btf=types)))
+
+
+def test_a_prototype_with_thousands_of_arguments(place: Place) -> None:
+    many = 0xFFFF
+    types = functions(0, Kind.FUNC_PROTO << 24 | many, 1, more=8 * many)
+    seen = only(place.check(edition(btf=types)), "prototypes").seen
+    assert "and 65" in seen
+    assert len(seen) < 1000
+
+
+def test_too_much_code(place: Place) -> None:
+    filled = f'asm(".text; .skip {code.MOST_CODE}, 0x90");'
+    report = place.check(edition(before=filled, btf=GOOD_TYPES))
+    assert "more than 1 MiB of code" in only(report, "instructions").seen
+    assert report.exit_code == 1
+
+
+def test_a_function_larger_than_any(place: Place) -> None:
+    filled = 'asm(".text; .type huge,@function; huge: .skip 400000, 0x90");'
+    report = place.check(edition(before=filled, btf=GOOD_TYPES))
+    assert "huge+0x40000" in only(report, "instructions").seen
+
+
+def test_text_without_an_end(place: Place) -> None:
+    lines = f'asm(".pushsection .modinfo,\\"a\\"; .skip {8 << 20}, 0x41; .popsection");'
+    report = place.check(edition(before=lines, btf=GOOD_TYPES))
+    assert verdicts(report)["kernel"] == "passed"
