@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from bench import COUNTING
@@ -39,6 +41,24 @@ def settings(kernel: str, machine: Machine) -> Settings:
     )
 
 
+@contextmanager
+def on_real_cpus(count: int) -> Iterator[None]:
+    """Have what is started in the block use so many of this machine's CPUs, or all for 0."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[: count or None])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def boot(kernel: str, machine: Machine, command: str) -> int:
+    """Boot a kernel in a machine, and give its command's exit status."""
+    guest = Vm(settings(kernel, machine))
+    with on_real_cpus(machine.real_cpus):
+        return guest.run(command)
+
+
 def measure(kernel: str, number: int) -> Figures:
     """Boot a kernel and give a trial's figures.
 
@@ -50,7 +70,7 @@ def measure(kernel: str, number: int) -> Figures:
     result.unlink(missing_ok=True)
     say(f"measuring {trial.subsystem} on {kernel}: {trial.machine.about}")
     command = f'python -m bench.editions.guest {number} > "$DYNAMOS_OUT/{result.name}"'
-    if status := Vm(settings(kernel, trial.machine)).run(command):
+    if status := boot(kernel, trial.machine, command):
         raise HarnessError(f"the measurement on {kernel} failed with status {status}")
     figures: Figures = json.loads(result.read_text())
     return figures
@@ -72,7 +92,7 @@ def adapt(kernel: str, name: str) -> list[Mapping[str, Any]]:
         f'python -m bench.editions.adapting {name} "$DYNAMOS_OUT/{recordings}"'
         f' > "$DYNAMOS_OUT/{result.name}"'
     )
-    if status := Vm(settings(kernel, adaption.machine)).run(command):
+    if status := boot(kernel, adaption.machine, command):
         raise HarnessError(f"the policy's run on {kernel} failed with status {status}")
     found: list[Mapping[str, Any]] = json.loads(result.read_text())
     return found

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.editions.model import ORIGINAL, Place, Trial
+from bench.editions.calls import timed
+from bench.editions.model import IN_CALLS, ORIGINAL, Place, Trial
 from bench.editions.trials import TRIALS
 from tests.vm.programs import BUILT
 
@@ -45,11 +46,21 @@ def settle(subsystem: str) -> None:
 
 
 def run(trial: Trial, arguments: Sequence[str]) -> dict[str, float]:
-    """Run a load to its end, and give its figures for each MiB."""
+    """Run a load to its end, and give what it has counted."""
     done = subprocess.run(
         [str(BUILT / trial.program), *arguments], check=True, capture_output=True, timeout=PATIENCE
     )
-    found = json.loads(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def figures_of(trial: Trial, arguments: Sequence[str]) -> dict[str, float]:
+    """Run a load, and give its figures for each MiB; run it again to time calls, if that is one."""
+    found = run(trial, arguments)
+    if trial.timed:
+        with timed(trial.subsystem, trial.timed) as spent:
+            again = run(trial, arguments)
+        found[IN_CALLS] = sum(spent) * found["bytes"] / again["bytes"]
     return {name: found[name] * MIB / found["bytes"] for name in trial.figures}
 
 
@@ -66,7 +77,7 @@ def measure(trial: Trial, names: Mapping[str, str]) -> dict[str, dict[str, dict[
             DEVICE.write_text(f"switch {trial.subsystem} {switch}")
             settle(trial.subsystem)
             for load in trial.loads:
-                for name, value in run(trial, load.words(names)).items():
+                for name, value in figures_of(trial, load.words(names)).items():
                     figures[load.name][way][name].append(value)
     DEVICE.write_text(f"switch {trial.subsystem} {ORIGINAL}")
     return figures

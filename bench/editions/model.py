@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tests.vm.disk import Disk
 
 ORIGINAL = "original"
+IN_CALLS = "in_calls_ns"
 
 
 Place = Callable[[], AbstractContextManager[Mapping[str, str]]]
@@ -33,6 +34,7 @@ class Machine:
         counts: whether its clock counts executed instructions.
         memory: how much it has.
         disk: an empty disk of its own, if it has one.
+        real_cpus: how many of this machine's it may use, or 0 for all.
     """
 
     about: str
@@ -41,6 +43,7 @@ class Machine:
     counts: bool
     memory: str = "1G"
     disk: Disk | None = None
+    real_cpus: int = 0
 
 
 COUNTING = Machine("one CPU; its clock counts instructions (ns)", 1, "single", counts=True)
@@ -89,6 +92,8 @@ class Trial:
         place: what the loads need beside the machine, by the names that arguments have for it; it
             is there for as long as its block.
         repetitions: how often each load is run in each way.
+        timed: a function of the subsystem; how long its calls take together is the figure
+            `IN_CALLS`, from runs of their own.
     """
 
     subsystem: str
@@ -102,6 +107,7 @@ class Trial:
     settings: Mapping[str, str] = field(default_factory=dict)
     place: Place = nowhere
     repetitions: int = 5
+    timed: str = ""
 
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]

@@ -9,6 +9,7 @@ from functools import partial
 
 from bench.editions.model import (
     COUNTING,
+    IN_CALLS,
     ORIGINAL,
     PARALLEL,
     Limit,
@@ -42,6 +43,16 @@ _SQUEEZE = Load(
     "80 MiB are used, then left alone while others touch 400 MiB, then used again",
     "{front} {back} {file} {sparse} 2 400",
 )
+
+SHARED = Machine("four CPUs that share a real one", 4, "multi", counts=False, real_cpus=1)
+TURNS = Machine("four CPUs that take turns, and pass on theirs", 4, "single", counts=False)
+
+_SPINNING = ("dynamos_spinning_no_spin",)
+_LONG = Load("long", "a thread for each CPU reads 64 KiB at a time", "4 2000 65536")
+_CROWD = Load("crowd", "16 threads do", "16 2000 65536")
+_SMALL = Load("small", "a thread for each CPU reads 512 bytes at a time", "4 20000 512")
+_PAIR = replace(_LONG, arguments="2 2000 65536")
+_SMALL_PAIR = replace(_SMALL, arguments="2 20000 512")
 
 _PIPE = ("dynamos_pipe_coalesce", "dynamos_pipe_spin", "dynamos_pipe_adaptive")
 _HANDLER = "adaptive mode=scoped scope=handler"
@@ -104,6 +115,35 @@ TRIALS = (
             3,
         )
         for machine, generations in ((LISTS, "n"), (GENERATIONS, "y"))
+    ),
+    *(
+        Trial(
+            "spinning",
+            _SPINNING,
+            "spinning_load",
+            machine,
+            loads,
+            {ORIGINAL: ORIGINAL, "no_spin": "no_spin"},
+            (TIME, TIME_ON_CPU, SWITCHES, IN_CALLS),
+            limits,
+            timed="mutex_spin_on_owner",
+        )
+        for machine, loads, limits in (
+            (
+                SHARED,
+                (_LONG, _CROWD, _SMALL),
+                (
+                    Limit("long", "no_spin", TIME, 0.8),
+                    Limit("long", "no_spin", TIME_ON_CPU, 0.6),
+                    Limit("long", "no_spin", IN_CALLS, 0.2),
+                    Limit("crowd", "no_spin", TIME, 0.8),
+                ),
+            ),
+            # Who spins passes the CPU on, as under a hypervisor that notices: nothing gets faster.
+            (TURNS, (_LONG, _SMALL), (Limit("long", "no_spin", TIME_ON_CPU, 0.6),)),
+            # None: see above, at the other trial in this machine.
+            (PARALLEL, (_PAIR, _SMALL_PAIR), ()),
+        )
     ),
 )
 

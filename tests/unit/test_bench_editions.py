@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from bench.editions import trials
+from bench.editions.calls import durations
 from bench.editions.model import (
     COUNTING,
     ORIGINAL,
@@ -59,7 +60,7 @@ def test_table_has_medians_spread_and_share() -> None:
 
 
 @pytest.mark.parametrize(
-    "trial", trials.TRIALS, ids=lambda each: f"{each.subsystem}-{each.machine.cpus}"
+    "trial", trials.TRIALS, ids=lambda each: f"{each.subsystem}-{each.machine.about}"
 )
 def test_limits_are_about_what_is_measured(trial: Trial) -> None:
     loads = {load.name for load in trial.loads}
@@ -67,3 +68,18 @@ def test_limits_are_about_what_is_measured(trial: Trial) -> None:
         assert limit.load in loads
         assert limit.edition in trial.ways
         assert limit.figure in trial.figures
+
+
+TRACE = """\
+# tracer: nop
+     spinning_load-71  [001] d..1.  12.500000: edition_exit: function=7 edition=0 ret=0x1
+     spinning_load-72  [000] ...1.  13.000000: edition_enter: function=7 edition=0 arg0=0x1
+     a name with-3-73  [001] ...1.  13.000100: edition_enter: function=7 edition=0 arg0=0x1
+     a name with-3-73  [001] ...1.  13.000200: edition_exit: function=7 edition=0 ret=0x0
+     spinning_load-72  [000] ...1.  13.500000: edition_exit: function=7 edition=0 ret=0x1
+     spinning_load-72  [000] ...1.  14.000000: edition_enter: function=7 edition=0 arg0=0x1
+"""
+
+
+def test_calls_of_which_both_ends_were_seen_are_timed() -> None:
+    assert list(durations(TRACE.splitlines())) == pytest.approx([100_000, 500_000_000])
