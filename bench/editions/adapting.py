@@ -27,7 +27,6 @@ from tests.vm.programs import BUILT
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 INTERVAL = 1.0
-FIRST_CPU = ("taskset", "-c", "0")
 
 
 @dataclass(slots=True)
@@ -76,7 +75,9 @@ def run_phase(adaption: Adaption, made: Load, names: Mapping[str, str]) -> Phase
     phase = Phase(made.name)
     shell = 'while :; do "$@" >/dev/null || exit; done'
     command = [
-        *FIRST_CPU,
+        "taskset",
+        "-c",
+        adaption.cpus,
         "sh",
         "-c",
         shell,

@@ -157,6 +157,7 @@ class Adaption:
         phases: the loads, one after the other.
         wanted: what shall be active in the end of each.
         seconds: how long each lasts.
+        cpus: which of the guest's the loads have; the daemon has all.
     """
 
     subsystem: str
@@ -170,6 +171,7 @@ class Adaption:
     seconds: float
     machine: Machine
     place: Place = nowhere
+    cpus: str = "0"
 
 
 _SLOW = "/sys/module/dynamos_pipe_adaptive/parameters"
@@ -204,5 +206,18 @@ ADAPTIONS = {
         # Room for the daemon and its compiler.
         replace(GENERATIONS, about="1 GiB, a disk of 3,000 requests a second", memory="1G"),
         partial(two_jobs, 80, 1000),
+    ),
+    "spinning": Adaption(
+        "spinning",
+        "spinning",
+        _SPINNING,
+        "mutex_spin_on_owner",
+        "spinning_load",
+        {},
+        (_LONG, Load("alone", "one thread, which has the mutex to itself", "1 2000 65536")),
+        {_LONG.name: "no_spin", "alone": ORIGINAL},
+        60.0,
+        TURNS,
+        cpus="0-3",
     ),
 }

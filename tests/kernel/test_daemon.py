@@ -258,9 +258,10 @@ def test_check_and_run_know_the_names_of_the_module(tmp_path: Path) -> None:
     assert ctl("check", str(shipped(tmp_path / "good"))).returncode == OK
     waits = ctl("check", str(shipped(tmp_path / "all", "*.yaml")))
     said = waits.stdout + waits.stderr
-    assert (waits.returncode, said.count("warning:")) == (WARNED, 2)
+    assert (waits.returncode, said.count("warning:")) == (WARNED, 3)
     assert "pipe.yaml:" in said
     assert "reclaim.yaml:" in said
+    assert "spinning.yaml:" in said
     checked = ctl("check", str(tmp_path))
     said = checked.stdout + checked.stderr
     assert checked.returncode == INVALID, said

@@ -17,11 +17,13 @@ TRACES = POLICIES / "traces"
 
 # What the daemon switched to in the demo: random reads, a gap, sequential ones, none.
 # `pipe` is from `make bench-editions`: a storm of small messages, bursts of them, none.
-# `reclaim` too: others squeeze a job, and then leave it alone.
+# `reclaim` too: others squeeze a job, and then leave it alone. `spinning`: four threads want one
+# mutex, then one has it to itself.
 SWITCHES = {
     "pipe": ["adaptive", "original"],
     "readahead": ["random", "original", "streaming", "original"],
     "reclaim": ["foreground", "original"],
+    "spinning": ["no_spin", "original"],
     "readahead-objective": ["random", "streaming", "random", "streaming", "original"],
 }
 
