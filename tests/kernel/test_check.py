@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dynamosd.cli import main
 from dynamosd.doctor import Machine
 from dynamosd.workshop.checks.description import Kind
 from dynamosd.workshop.checks.finding import Verdict
@@ -21,6 +22,7 @@ from tests.kernel.guest import CORE, RANDOM, STREAMING, SUBSYSTEM, TARGET
 
 UPDATES = Path("/lib/modules", os.uname().release, "updates")
 DENIED = "dynamos_selftest_schedule"
+Load = Callable[[str | Path], tuple[int, str]]
 TESTS_OWN = ("dynamos_selftest", "dynamos_target", "dynamos_livepatch")
 
 
@@ -49,10 +51,19 @@ def unpassed(report: Report) -> dict[str, str]:
     return {each.name: each.seen for each in report.findings if each.verdict is not Verdict.PASSED}
 
 
-def load(name: str | Path, *words: str) -> tuple[int, str]:
-    """Have the program load something; give its exit code, and what it showed or complained of."""
-    done = guest.run("dynamosctl", "edition", "load", str(name), *words)
-    return done.returncode, done.stderr if done.returncode else done.stdout
+@pytest.fixture
+def load(capsys: pytest.CaptureFixture[str]) -> Load:
+    """Give `edition load`: its exit code, and what it showed or complained of.
+
+    Not as a program of its own: to start that takes longer than all it does here.
+    """
+
+    def command(name: str | Path) -> tuple[int, str]:
+        code = main(["edition", "load", str(name)])
+        shown, said = capsys.readouterr()
+        return code, said if code else shown
+
+    return command
 
 
 @pytest.mark.usefixtures("bare")
@@ -100,7 +111,7 @@ def test_the_program() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_loading_by_name_and_by_file() -> None:
+def test_loading_by_name_and_by_file(load: Load) -> None:
     code, said = load("readahead/random")
     assert (code, said) == (0, "loaded readahead/original, readahead/random\n")
     assert guest.loaded() == sorted((CORE, SUBSYSTEM, RANDOM))
@@ -111,7 +122,7 @@ def test_loading_by_name_and_by_file() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_what_must_not_be_gated_is_not_loaded(kernel: Kernel) -> None:
+def test_what_must_not_be_gated_is_not_loaded(kernel: Kernel, load: Load) -> None:
     guest.insert(CORE)
     untouched = guest.enabled_functions()
     report = check(UPDATES / f"{DENIED}.ko", kernel)
@@ -127,7 +138,7 @@ def test_what_must_not_be_gated_is_not_loaded(kernel: Kernel) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_unfit_file_is_not_loaded(folder: Path) -> None:
+def test_an_unfit_file_is_not_loaded(folder: Path, load: Load) -> None:
     guest.load_all((CORE, SUBSYSTEM))
     good = (UPDATES / f"{RANDOM}.ko").read_bytes()
     file = folder / f"{RANDOM}.ko"
