@@ -7,14 +7,10 @@
  *	pinned CLIENTS ROUNDS THINK	the same, with clients that stay on CPUs of their own, as far from each other as
  *					can be; only the server may move
  *	herd WORKERS ROUNDS		ROUNDS times one wakes WORKERS at once, and waits for the work of all of them
- *	jobs FRONT BACK PAIRS ROUNDS NAP	the foreground, in the cgroup FRONT, sums up memory ROUNDS times, and
- *					sleeps for NAP microseconds after each; meanwhile PAIRS, in the cgroup BACK, talk
  *
  * All of a service and of a herd begin on different CPUs, as far as there are enough of them, and may go from there.
  * Every message and every sum is checked. Prints one line of JSON: bytes, how long it took (ns), and how often any of
- * them was moved to another CPU (migrations); bytes of `jobs` are those that the foreground has summed up, migrations its
- * own, and then there is how long it has waited for a CPU (waited_ns), and how long the background has taken to say
- * as much (background_ns).
+ * them was moved to another CPU (migrations).
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -42,7 +38,6 @@ struct message {
 
 struct shared {
 	uint64_t migrations;
-	uint64_t said;		/* messages of the background */
 };
 
 static struct shared *shared;
@@ -71,29 +66,6 @@ static uint64_t migrations(void)
 		}
 	}
 	errx(1, "/proc/self/sched has no migrations");
-}
-
-/* How long this process has been runnable, and did not run. */
-static uint64_t waited(void)
-{
-	unsigned long long ns;
-	FILE *file = fopen("/proc/self/schedstat", "r");
-
-	if (!file || fscanf(file, "%*u %llu", &ns) != 1)
-		err(1, "/proc/self/schedstat");
-	fclose(file);
-	return ns;
-}
-
-static void join(const char *cgroup)
-{
-	char path[4096];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
-	file = fopen(path, "w");
-	if (!file || fprintf(file, "%d", getpid()) < 0 || fclose(file))
-		err(1, "%s", path);
 }
 
 static uint64_t cpus(void)
@@ -282,74 +254,6 @@ static uint64_t herd(uint64_t workers, uint64_t rounds)
 	return workers * rounds * 2 * sizeof(struct message);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- jobs */
-
-static void talk(int from, int to, int begins)
-{
-	for (uint64_t number = 0;; number++) {
-		if (begins)
-			put(to, 0, number);
-		expect(from, 0, number);
-		if (!begins)
-			put(to, 0, number);
-		__atomic_fetch_add(&shared->said, 1, __ATOMIC_RELAXED);
-	}
-}
-
-static void start_background(const char *cgroup, uint64_t pairs, pid_t *children)
-{
-	for (uint64_t i = 0; i < 2 * pairs; i += 2) {
-		int there[2], back[2];
-
-		make_pipe(there);
-		make_pipe(back);
-		for (int begins = 0; begins < 2; begins++) {
-			children[i + begins] = start();
-			if (children[i + begins])
-				continue;
-			join(cgroup);
-			talk(begins ? back[0] : there[0], begins ? there[1] : back[1], begins);
-		}
-	}
-}
-
-/* Until all of it has come into its cgroup, and talks. */
-static void wait_for_background(uint64_t pairs)
-{
-	while (pairs && __atomic_load_n(&shared->said, __ATOMIC_RELAXED) < 100 * pairs)
-		usleep(1000);
-}
-
-static void jobs(const char *front, const char *back, uint64_t pairs, uint64_t rounds, unsigned int nap)
-{
-	uint64_t bytes = rounds * TIMES * WORK, begin, elapsed, idle, moved, said;
-	pid_t children[2 * MOST];
-
-	start_background(back, pairs, children);
-	join(front);
-	wait_for_background(pairs);
-	said = shared->said;
-	moved = migrations();
-	idle = waited();
-	begin = now();
-	for (uint64_t round = 0; round < rounds; round++) {
-		work();
-		if (nap)
-			usleep(nap);
-	}
-	elapsed = now() - begin;
-	idle = waited() - idle;
-	moved = migrations() - moved;
-	said = (shared->said - said) * sizeof(struct message);
-	for (uint64_t i = 0; i < 2 * pairs; i++)
-		kill(children[i], SIGKILL);
-	for (uint64_t i = 0; i < 2 * pairs; i++)
-		waitpid(children[i], NULL, 0);
-	printf("{\"bytes\": %llu, \"migrations\": %llu, \"elapsed_ns\": %llu, \"waited_ns\": %llu, \"background_ns\": %.0f}\n",
-	       (unsigned long long)bytes, (unsigned long long)moved, (unsigned long long)elapsed,
-	       (unsigned long long)idle, said ? (double)elapsed * bytes / said : 0.0);
-}
-
 static uint64_t number(const char *text, uint64_t most)
 {
 	char *end;
@@ -368,10 +272,6 @@ int main(int argc, char *argv[])
 	if (shared == MAP_FAILED)
 		err(1, "mmap");
 	memset(memory, 3, sizeof(memory));
-	if (argc == 7 && !strcmp(argv[1], "jobs")) {
-		jobs(argv[2], argv[3], number(argv[4], MOST), number(argv[5], UINT32_MAX), number(argv[6], UINT32_MAX));
-		return 0;
-	}
 	begin = now();
 	before = migrations();
 	if (argc == 5 && (!strcmp(argv[1], "service") || !strcmp(argv[1], "pinned")))
@@ -380,7 +280,7 @@ int main(int argc, char *argv[])
 	else if (argc == 4 && !strcmp(argv[1], "herd"))
 		bytes = herd(number(argv[2], MOST), number(argv[3], UINT32_MAX));
 	else
-		errx(2, "usage: placement_load service|pinned CLIENTS ROUNDS THINK | herd WORKERS ROUNDS | jobs FRONT BACK PAIRS ROUNDS NAP");
+		errx(2, "usage: placement_load service|pinned CLIENTS ROUNDS THINK | herd WORKERS ROUNDS");
 	shared->migrations += migrations() - before;
 	printf("{\"bytes\": %llu, \"migrations\": %llu, \"elapsed_ns\": %llu}\n", (unsigned long long)bytes,
 	       (unsigned long long)shared->migrations, (unsigned long long)(now() - begin));

@@ -44,10 +44,15 @@ RECLAIM = Tree("reclaim", "dynamos_reclaim", {"foreground": "dynamos_reclaim_for
 SPINNING = Tree("spinning", "dynamos_spinning", {"no_spin": "dynamos_spinning_no_spin"})
 PLACEMENT = Tree("placement", "dynamos_placement", {"sticky": "dynamos_placement_sticky"})
 
-PIPE_FUNCTIONS = ("alloc_pipe_info", "free_pipe_info", "pipe_read", "pipe_release", "pipe_write")
 GATED = {
     READAHEAD.name: guest.FUNCTIONS,
-    PIPE.name: PIPE_FUNCTIONS,
+    PIPE.name: (
+        "alloc_pipe_info",
+        "free_pipe_info",
+        "pipe_read",
+        "pipe_release",
+        "pipe_write",
+    ),
     RECLAIM.name: ("folio_referenced",),
     SPINNING.name: ("mutex_spin_on_owner",),
     PLACEMENT.name: ("select_task_rq_fair",),
